@@ -1,0 +1,151 @@
+"""The accounts in the pool, their credentials, and what is shared between processes."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from django.db import models
+from django.utils import timezone
+
+from codexproxy.crypto import EncryptedTextField
+
+
+class Account(models.Model):
+    """One ChatGPT sign-in: a person in a workspace."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        RATE_LIMITED = "rate_limited"
+        QUOTA_EXCEEDED = "quota_exceeded"
+        PAUSED = "paused"
+        REAUTH_REQUIRED = "reauth_required", "sign-in needed"
+        DEACTIVATED = "deactivated"
+
+    id = models.CharField(primary_key=True, max_length=200)
+    chatgpt_account_id = models.CharField("ChatGPT account", max_length=120, blank=True)
+    chatgpt_user_id = models.CharField("ChatGPT user", max_length=120, blank=True)
+    workspace_id = models.CharField("workspace", max_length=120, blank=True)
+    workspace_label = models.CharField("workspace name", max_length=200, blank=True)
+    email = models.CharField("e-mail", max_length=254, db_index=True)
+    alias = models.CharField(max_length=80, blank=True, help_text="Shown instead of the e-mail.")
+    plan_type = models.CharField("plan", max_length=40, default="unknown")
+
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.ACTIVE)
+    status_reason = models.TextField("reason", blank=True)
+    blocked_at = models.DateTimeField(null=True, blank=True)
+    reset_at = models.DateTimeField("blocked until", null=True, blank=True)
+    block_window_reset_at = models.DateTimeField(
+        null=True, blank=True, help_text="The window's reset that was known when the block began."
+    )
+
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return self.display_name
+
+    @property
+    def display_name(self) -> str:
+        return self.alias or self.email
+
+    @property
+    def is_blocked_by_limit(self) -> bool:
+        return self.status in (self.Status.RATE_LIMITED, self.Status.QUOTA_EXCEEDED)
+
+
+class Credential(models.Model):
+    """The tokens of an account, encrypted. `generation` counts rotations and guards each change."""
+
+    account = models.OneToOneField(Account, models.CASCADE, primary_key=True, related_name="credential")
+    access_token = EncryptedTextField()
+    refresh_token = EncryptedTextField()
+    id_token = EncryptedTextField(blank=True)
+    access_expires_at = models.DateTimeField(null=True, blank=True)
+    refreshed_at = models.DateTimeField(default=timezone.now)
+    generation = models.PositiveIntegerField(default=1)
+    source = models.CharField(max_length=40, default="import")
+
+    def __str__(self) -> str:
+        return f"credential of {self.account_id}"
+
+
+class AccountEvent(models.Model):
+    """Something that happened to an account: what, why and on what evidence."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="events")
+    at = models.DateTimeField(default=timezone.now)
+    kind = models.CharField(max_length=40)
+    detail = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "-at"], name="account_event_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.at:%Y-%m-%d %H:%M}"
+
+
+class Lease(models.Model):
+    """The right of one process to do one thing (a background job, a token refresh) for a while."""
+
+    name = models.CharField(primary_key=True, max_length=240)
+    holder = models.UUIDField(default=uuid.uuid4)
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def is_held(self, now: datetime) -> bool:
+        return self.expires_at > now
+
+
+class JobRun(models.Model):
+    """The last run of a background job."""
+
+    name = models.CharField(primary_key=True, max_length=80)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ConfigVersion(models.Model):
+    """One row; its number grows with every change that the data plane must learn of."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    version = models.PositiveBigIntegerField(default=1)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_config_version")]
+
+    def __str__(self) -> str:
+        return str(self.version)
+
+
+class EncryptionKeyFingerprint(models.Model):
+    """One row: the key that the stored secrets were written with, by its fingerprint."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    fingerprint = models.CharField(max_length=32)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_key_fingerprint")]
+
+    def __str__(self) -> str:
+        return self.fingerprint
+
+
+class AuditEvent(models.Model):
+    """A security-relevant act: who, from where, what; never a secret."""
+
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    actor = models.CharField(max_length=150)
+    address = models.CharField(max_length=64, blank=True)
+    action = models.CharField(max_length=60)
+    subject = models.CharField(max_length=250, blank=True)
+    detail = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.subject}".strip()

@@ -1,0 +1,147 @@
+"""Django's settings. What an operator may change comes from the environment (docs/settings.md)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from codexproxy import env
+from codexproxy.crypto import create_key_file
+from codexproxy.logging import CONFIG as LOGGING  # noqa: F401
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = env.data_dir()
+
+UPSTREAM_BASE_URL = env.base_url("UPSTREAM_BASE_URL", "https://chatgpt.com/backend-api")
+AUTH_BASE_URL = env.base_url("AUTH_BASE_URL", "https://auth.openai.com")
+USAGE_REFRESH_INTERVAL_S = env.number("USAGE_REFRESH_INTERVAL_S", 60)
+
+DASHBOARD_NETWORKS = env.networks("DASHBOARD_NETWORKS")
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
+DASHBOARD_SETUP_TOKEN = env.secret("DASHBOARD_SETUP_TOKEN", DATA_DIR / "setup-token")[0]
+
+_keys, _key_file = env.secret("ENCRYPTION_KEY", DATA_DIR / "encryption.key")
+ENCRYPTION_KEYS = _keys or create_key_file(_key_file)
+ENCRYPTION_KEY_FILE = _key_file
+
+# Sessions are signed with a key of their own that needs no second file.
+SECRET_KEY = hashlib.sha256(b"codexproxy sessions:" + ENCRYPTION_KEYS.encode()).hexdigest()
+
+DEBUG = False
+# The gate checks host names itself: it must admit IP literals, which this list cannot express.
+ALLOWED_HOSTS = ["*"]
+NAMED_HOSTS = env.names("ALLOWED_HOSTS")
+
+INSTALLED_APPS = [
+    "unfold.apps.BasicAppConfig",
+    "codexproxy.apps.ProxyAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
+    "rest_framework",
+    "codexproxy.apps.CodexProxyConfig",
+    "accounts.apps.AccountsConfig",
+    "usage.apps.UsageConfig",
+    "requestlogs.apps.RequestLogsConfig",
+    "proxy.apps.ProxyConfig",
+]
+
+MIDDLEWARE = [
+    "codexproxy.request_id.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "codexproxy.gate.GateMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "codexproxy.gate.OperatorMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "codexproxy.urls"
+ASGI_APPLICATION = "codexproxy.asgi.application"
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+DATABASES = {"default": env.database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "staticfiles"
+# Static files are served from where the packages keep them: no collectstatic before the first start.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+WHITENOISE_MAX_AGE = 3600
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+SESSION_COOKIE_NAME = "codexproxy_session"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_NAME = "codexproxy_csrf"
+CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# Unfold's build of Alpine evaluates expressions: script-src needs 'unsafe-eval', and its templates
+# carry inline scripts and styles.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "script-src": ["'self'", "'unsafe-eval'", "'unsafe-inline'"],
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "img-src": ["'self'", "data:"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'self'"],
+        "form-action": ["'self'"],
+    },
+}
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "UNAUTHENTICATED_USER": None,
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
+    "EXCEPTION_HANDLER": "codexproxy.errors.dashboard_exception_handler",
+}
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "codexproxy",
+    "SITE_HEADER": "codexproxy",
+    "SITE_SYMBOL": "hub",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+}
+

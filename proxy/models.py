@@ -1,0 +1,67 @@
+"""The operator's settings, and which account each conversation is kept on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils import timezone
+
+
+class Strategy(models.TextChoices):
+    CAPACITY_WEIGHTED = "capacity_weighted", "Capacity weighted: chance by weekly credits left"
+    USAGE_WEIGHTED = "usage_weighted", "Usage weighted: least used account first"
+    ROUND_ROBIN = "round_robin", "Round robin: longest unused account first"
+
+
+class Settings(models.Model):
+    """One row. Every process learns of a change within two seconds."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    routing_strategy = models.CharField(
+        max_length=30,
+        choices=Strategy.choices,
+        default=Strategy.CAPACITY_WEIGHTED,
+        help_text="How an account is chosen for a conversation that has none yet.",
+    )
+    prefer_earlier_reset = models.BooleanField(
+        default=False, help_text="Use accounts first whose weekly window resets soonest."
+    )
+    affinity_enabled = models.BooleanField(
+        "keep conversations on their account",
+        default=True,
+        help_text="Keeps the prompt cache warm. A paused account is never used, whatever this says.",
+    )
+    retention_days = models.PositiveIntegerField(
+        "keep request rows for (days)",
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(3650)],
+    )
+    require_password = models.BooleanField(default=False, editable=False)
+    require_totp = models.BooleanField(default=False, editable=False)
+
+    class Meta:
+        verbose_name = verbose_name_plural = "settings"
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_settings_row")]
+
+    def __str__(self) -> str:
+        return "Settings"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.pk = 1
+        super().save(*args, **kwargs)
+
+
+class StickySession(models.Model):
+    """conversation → account, written behind the in-process map."""
+
+    key = models.CharField(primary_key=True, max_length=255)
+    account_id = models.CharField(max_length=200, db_index=True)
+    # Derived keys are forgotten sooner than a client's own conversation ids.
+    derived = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.key} on {self.account_id}"

@@ -1,0 +1,59 @@
+"""One row per client request, with its attempts."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+
+class RequestRecord(models.Model):
+    """What happened to one request. Accounts and keys are plain columns: a row outlives them."""
+
+    class Status(models.TextChoices):
+        SUCCESS = "success"
+        ERROR = "error"
+        CANCELLED = "cancelled"
+
+    request_id = models.CharField(max_length=120)
+    requested_at = models.DateTimeField(default=timezone.now)
+    account_id = models.CharField(max_length=200, blank=True)
+    api_key_id = models.BigIntegerField(null=True, blank=True)
+    client = models.CharField("client", max_length=200, blank=True, help_text="The client's own user agent.")
+    client_address = models.CharField(max_length=64, blank=True)
+    path = models.CharField(max_length=200, blank=True)
+    transport = models.CharField(max_length=12, default="http")
+    conversation = models.CharField(max_length=200, blank=True)
+
+    model = models.CharField(max_length=120, blank=True)
+    reasoning_effort = models.CharField("effort", max_length=20, null=True, blank=True)
+    service_tier = models.CharField(max_length=20, blank=True)
+
+    status = models.CharField(max_length=12, choices=Status.choices)
+    status_code = models.PositiveSmallIntegerField(null=True, blank=True)
+    error_code = models.CharField(max_length=80, null=True, blank=True)
+    error_message = models.TextField(blank=True)
+
+    input_tokens = models.BigIntegerField(null=True, blank=True)
+    cached_input_tokens = models.BigIntegerField("cached", null=True, blank=True)
+    output_tokens = models.BigIntegerField(null=True, blank=True)
+    reasoning_tokens = models.BigIntegerField(null=True, blank=True)
+    cost_usd = models.DecimalField("cost", max_digits=14, decimal_places=6, null=True, blank=True)
+
+    latency_ms = models.PositiveIntegerField(null=True, blank=True)
+    first_token_ms = models.PositiveIntegerField("first token", null=True, blank=True)
+    # [{"account_id", "outcome", "status", "code", "started_ms", "ended_ms", "first_event_ms"}]
+    attempts = models.JSONField(default=list, blank=True)
+    # {"why": str, "passed_over": [{"account_id", "reason", "until"}]}
+    routing = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        verbose_name = "request"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["-requested_at"], name="record_newest"),
+            models.Index(fields=["account_id", "-requested_at"], name="record_account_newest"),
+            models.Index(fields=["status", "-id"], name="record_status_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.request_id} {self.model} {self.status}"

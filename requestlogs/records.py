@@ -1,0 +1,57 @@
+"""Pure: what the data plane says about one request; the writer turns it into a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(slots=True)
+class TokenCounts:
+    """Tokens as upstream reported them; reasoning tokens are part of the output tokens."""
+
+    input: int | None = None
+    cached_input: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+
+
+@dataclass(slots=True)
+class AttemptRecord:
+    """One try of one account. Times are milliseconds since the request came in."""
+
+    account_id: str
+    started_ms: int
+    outcome: str = ""
+    status: int | None = None
+    code: str | None = None
+    message: str = ""
+    first_event_ms: int | None = None
+    ended_ms: int | None = None
+
+
+@dataclass(slots=True)
+class Record:
+    """One client request, complete when it is given to the writer."""
+
+    request_id: str
+    requested_at: datetime
+    path: str = ""
+    transport: str = "http"
+    client: str = ""
+    client_address: str = ""
+    api_key_id: int | None = None
+    conversation: str = ""
+    account_id: str = ""
+    model: str = ""
+    reasoning_effort: str | None = None
+    service_tier: str = ""
+    status: str = "error"
+    status_code: int | None = None
+    error_code: str | None = None
+    error_message: str = ""
+    tokens: TokenCounts = field(default_factory=TokenCounts)
+    latency_ms: int | None = None
+    first_token_ms: int | None = None
+    attempts: list[AttemptRecord] = field(default_factory=list)
+    routing: dict[str, object] = field(default_factory=dict)
