@@ -38,7 +38,9 @@ class KeyRing:
         try:
             return self._fernet.decrypt(token.encode()).decode()
         except InvalidToken:
-            raise EncryptionKeyError("a stored secret cannot be decrypted with the present encryption key") from None
+            raise EncryptionKeyError(
+                "a stored secret cannot be decrypted with the present encryption key"
+            ) from None
 
 
 def split_keys(text: str) -> list[str]:

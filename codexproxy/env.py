@@ -116,14 +116,21 @@ def database() -> dict[str, Any]:
         # sqlite:///relative.db and sqlite:////absolute.db, as other tools write them
         return _sqlite(path[1:] if path.startswith("/") else path)
     if parts.scheme in ("postgresql", "postgres"):
-        return _postgresql(parts.username, parts.password, parts.hostname, parts.port, parts.path, parts.query)
+        return _postgresql(
+            parts.username, parts.password, parts.hostname, parts.port, parts.path, parts.query
+        )
     raise SettingError(
         f"{PREFIX}DATABASE_URL must begin with sqlite:// or postgresql://, not {parts.scheme or url!r}"
     )
 
 
 def _sqlite(name: str) -> dict[str, Any]:
-    return {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": SQLITE_OPTIONS, "CONN_MAX_AGE": 0}
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": name,
+        "OPTIONS": SQLITE_OPTIONS,
+        "CONN_MAX_AGE": 0,
+    }
 
 
 def _postgresql(
@@ -151,7 +158,8 @@ def _memory_database() -> str:
     inherited = os.environ.get(_MEMORY_DATABASE)
     if inherited and Path(inherited).parent.is_dir():
         return inherited
-    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    memory = "/dev/shm"  # noqa: S108 - a folder of our own is made inside
+    parent = memory if os.access(memory, os.W_OK) else None
     folder = tempfile.mkdtemp(prefix="codexproxy-", dir=parent)
     owner = os.getpid()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import aiohttp
-import httpx
+import httpx  # noqa: TID251
 from httpx_aiohttp import AiohttpTransport
 
 Headers = Sequence[tuple[bytes, bytes]]

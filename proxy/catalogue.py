@@ -1,0 +1,135 @@
+"""Upstream's model catalogue: fetched with any account that can, passed through whole, kept for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from accounts.tokens import RefreshFailed, RefreshRefused
+from codexproxy.http import Response, ResponseTooLarge, TransportFailed
+from proxy import headers, limits
+from proxy.attempts import Services
+from proxy.errors import Surfaced
+from proxy.outcomes import UpstreamError
+from proxy.pool import Member, Token
+from proxy.routing import Ask, PassedOver, Refusal
+from proxy.surface import nobody, surfaced
+from proxy.upstream import broken, refusal_of
+
+# One entry for each query, that is for each client version.
+_ENTRIES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    body: bytes
+    etag: str | None
+    fetched_at: float
+
+
+class CatalogueCache:
+    """One fetch at a time for each query; a stale catalogue is better than none."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._known: OrderedDict[str, Catalogue] = OrderedDict()
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def get(self, query: str) -> Catalogue:
+        """Raises Surfaced when there is none and none can be fetched."""
+        if (fresh := self._fresh(query)) is not None:
+            return fresh
+        lock = self._locks.setdefault(query, asyncio.Lock())
+        try:
+            async with lock:
+                if (fresh := self._fresh(query)) is not None:
+                    return fresh
+                return await self._fetched(query)
+        finally:
+            if not lock.locked():
+                self._locks.pop(query, None)
+
+    def _fresh(self, query: str) -> Catalogue | None:
+        known = self._known.get(query)
+        if known is None or self._services.clock() - known.fetched_at > limits.CATALOGUE_MAX_AGE_S:
+            return None
+        return known
+
+    async def _fetched(self, query: str) -> Catalogue:
+        try:
+            found = await self._ask_pool(query)
+        except Surfaced:
+            if (stale := self._known.get(query)) is not None:
+                return stale
+            raise
+        self._known[query] = found
+        self._known.move_to_end(query)
+        if len(self._known) > _ENTRIES:
+            self._known.popitem(last=False)
+        return found
+
+    async def _ask_pool(self, query: str) -> Catalogue:
+        """Asks one account after the other. A helper endpoint says nothing about an account's health."""
+        services = self._services
+        excluded: dict[str, PassedOver] = {}
+        last: UpstreamError | None = None
+        while True:
+            choice = services.pool.choose(Ask(excluded=excluded, strategy="usage_weighted"))
+            if isinstance(choice, Refusal):
+                raise surfaced(last, choice.passed_over, native=True) if last else nobody(choice)
+            member = services.pool.member(choice.account_id)
+            if member is None:
+                raise LookupError(choice.account_id)
+            result = await self._ask_member(member, query)
+            if isinstance(result, Catalogue):
+                return result
+            last = result
+            candidate = member.candidate
+            excluded[candidate.account_id] = PassedOver(candidate.account_id, candidate.label, result.message)
+
+    async def _ask_member(self, member: Member, query: str) -> Catalogue | UpstreamError:
+        for is_retry in (False, True):
+            try:
+                response = await self._services.upstream.models(_request_headers(member), query)
+            except TransportFailed as failure:
+                return broken(failure)
+            try:
+                if response.status == 401 and not is_retry and await self._refresh(member):
+                    continue
+                return await self._read(response)
+            finally:
+                await response.close()
+        raise AssertionError("the second try always returns")
+
+    async def _read(self, response: Response) -> Catalogue | UpstreamError:
+        if response.status != 200:
+            return await refusal_of(response)
+        try:
+            body = await response.read(limits.CATALOGUE_BODY_LIMIT)
+        except TransportFailed as failure:
+            return broken(failure)
+        except ResponseTooLarge as error:
+            return UpstreamError(502, {"code": "upstream_error", "message": str(error)})
+        return Catalogue(body, response.header(b"etag"), self._services.clock())
+
+    async def _refresh(self, member: Member) -> bool:
+        account_id, stale = member.candidate.account_id, member.token.generation
+        try:
+            fresh = await self._services.refresher.refresh(account_id, stale_generation=stale)
+        except (RefreshRefused, RefreshFailed):
+            return False
+        expires_at = fresh.expires_at.timestamp() if fresh.expires_at else None
+        self._services.pool.token_refreshed(
+            account_id, Token(fresh.access_token, fresh.generation, expires_at)
+        )
+        return True
+
+
+def _request_headers(member: Member) -> headers.HeaderList:
+    plain = [
+        (b"accept", b"application/json"),
+        (b"accept-encoding", b"identity"),
+        (b"user-agent", headers.OUR_USER_AGENT),
+    ]
+    return headers.signed(plain, member.token.access, member.chatgpt_account_id)

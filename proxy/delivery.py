@@ -1,0 +1,122 @@
+"""Streams an account's answer to the client, and learns from how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+from codexproxy.http import TransportFailed
+from proxy import limits
+from proxy.answer import Answer
+from proxy.attempts import Served, Services, Turn
+from proxy.errors import failed_event
+from proxy.figures import pool_window
+from proxy.headers import HeaderList, pool_limits, returned
+from proxy.outcomes import UpstreamError, classify
+from proxy.sse import EventTooLarge
+from proxy.stream import EventStream
+from proxy.upstream import broken, server_error
+from requestlogs.records import Record, TokenCounts
+
+
+def limit_headers(services: Services) -> HeaderList:
+    """The pool's figures, in place of one account's."""
+    now = services.clock()
+    candidates = list(services.pool.candidates())
+    return pool_limits(pool_window(candidates, "primary", now), pool_window(candidates, "secondary", now))
+
+
+async def deliver(served: Served, answer: Answer, turn: Turn, services: Services) -> None:
+    """Pass on what comes, as it comes, to the end. The record is complete afterwards."""
+    record = turn.record
+    record.account_id = served.member.candidate.account_id
+    record.first_token_ms = served.attempt.first_event_ms
+    try:
+        if answer.begun:
+            await answer.write(served.first)
+        else:
+            headers = [*returned(served.response.headers), *limit_headers(services)]
+            await answer.begin_stream(headers, served.first)
+        trouble = await _relay(served, answer)
+        _conclude(served, turn, services, trouble)
+        await answer.end(_last_words(trouble, served.stream, turn) if trouble else b"")
+    except asyncio.CancelledError:
+        if served.stream.terminal:
+            # The client had everything and left before the connection was read to its end.
+            _conclude(served, turn, services, None)
+        raise
+    finally:
+        served.attempt.ended_ms = turn.elapsed_ms()
+        read_usage(record, served.stream)
+        await served.close()
+
+
+async def _relay(served: Served, answer: Answer) -> UpstreamError | None:
+    """Forward until the end; what broke, if something did."""
+    stream = served.stream
+    try:
+        if stream.terminal:
+            await _to_the_end(served, answer)
+            return None
+        async for block in served.rest:
+            passed = stream.feed(block)
+            if passed:
+                await answer.write(passed)
+            if stream.terminal:
+                await _to_the_end(served, answer)
+                return None
+    except TransportFailed as failure:
+        if stream.terminal:
+            return None
+        if failure.kind == "timeout":
+            return broken(failure)
+    except EventTooLarge as error:
+        return UpstreamError(None, server_error("stream_event_too_large", str(error)))
+    message = "Upstream closed the stream before the answer was complete."
+    return UpstreamError(None, server_error("stream_incomplete", message))
+
+
+async def _to_the_end(served: Served, answer: Answer) -> None:
+    """What follows the terminal event, briefly: a connection that is read to its end can be used again."""
+    try:
+        async with asyncio.timeout(limits.END_OF_STREAM_S):
+            async for block in served.rest:
+                await answer.write(served.stream.feed(block))
+    except (TimeoutError, TransportFailed, EventTooLarge):
+        return
+
+
+def _last_words(trouble: UpstreamError, stream: EventStream, turn: Turn) -> bytes:
+    response_id = stream.response_id or turn.record.request_id
+    return failed_event(trouble.error, response_id, int(turn.record.requested_at.timestamp()))
+
+
+def _conclude(served: Served, turn: Turn, services: Services, trouble: UpstreamError | None) -> None:
+    """Write down how it ended; a failure that came late is judged like an early one."""
+    record, stream = turn.record, served.stream
+    if trouble is None and stream.terminal in ("response.failed", "error"):
+        trouble = UpstreamError(None, stream.error)
+    if trouble is not None:
+        outcome = classify(trouble, services.clock())
+        services.pool.learn(served.member, outcome)
+        served.attempt.outcome, served.attempt.code = outcome.name, trouble.code or None
+        record.status, record.error_code = "error", trouble.code or "upstream_error"
+        record.error_message = trouble.message[:500]
+    elif stream.terminal == "response.incomplete":
+        record.status, record.error_message = "error", "The response is incomplete."
+    else:
+        record.status = "success"
+
+
+def read_usage(record: Record, stream: EventStream) -> None:
+    usage = stream.usage
+    record.model = stream.model or record.model
+    record.service_tier = stream.service_tier or record.service_tier
+    if usage is None:
+        return
+    inputs, outputs = usage.input_tokens_details, usage.output_tokens_details
+    record.tokens = TokenCounts(
+        input=usage.input_tokens,
+        cached_input=inputs.cached_tokens if inputs else None,
+        output=usage.output_tokens,
+        reasoning=outputs.reasoning_tokens if outputs else None,
+    )

@@ -1,0 +1,178 @@
+"""Pure: Codex's own request, which is upstream's shape already; touched only where it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from proxy.affinity import digest
+from proxy.errors import BadRequest
+
+# The ChatGPT backend answers 400 to each of these.
+REFUSED_FIELDS = frozenset(
+    {
+        "max_output_tokens",
+        "metadata",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "temperature",
+        "top_p",
+        "truncation",
+        "user",
+    }
+)
+
+_FALSE, _TRUE, _NULL = msgspec.Raw(b"false"), msgspec.Raw(b"true"), msgspec.Raw(b"null")
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Reasoning(msgspec.Struct):
+    effort: Any = None
+
+
+class _Item(msgspec.Struct):
+    type: Any = None
+    encrypted_content: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class CodexRequest:
+    """What was read of a request. `body` goes upstream."""
+
+    body: bytes
+    model: str
+    reasoning_effort: str | None
+    service_tier: str
+    prompt_cache_key: str | None
+    has_compaction: bool
+
+
+def read_request(body: bytes) -> CodexRequest:
+    """Parse once, force what must be forced, leave everything else as it came. Raises BadRequest."""
+    fields = _object(body)
+    for name in ("previous_response_id", "conversation"):
+        if fields.get(name, _NULL) != _NULL:
+            raise _not_stored(name)
+    model = _text(fields, "model")
+    if not model:
+        raise BadRequest("The request names no model.", param="model")
+    return CodexRequest(
+        body=_forced(body, fields),
+        model=model,
+        reasoning_effort=_effort(fields),
+        service_tier=_text(fields, "service_tier") or "",
+        prompt_cache_key=_text(fields, "prompt_cache_key"),
+        has_compaction=_has_compaction(body, fields),
+    )
+
+
+def _object(body: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return _object_decoder.decode(body)
+    except msgspec.ValidationError:
+        raise BadRequest("The request body must be a JSON object.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"The request body is not valid JSON: {error}") from None
+
+
+def _not_stored(field: str) -> BadRequest:
+    return BadRequest(
+        "Nothing is stored here: send the whole conversation.",
+        code="previous_response_not_found",
+        param=field,
+    )
+
+
+def _forced(body: bytes, fields: dict[str, msgspec.Raw]) -> bytes:
+    """`store: false, stream: true`, no refused fields; the same bytes when that holds already."""
+    refused = REFUSED_FIELDS & fields.keys()
+    if not refused and fields.get("store") == _FALSE and fields.get("stream") == _TRUE:
+        return body
+    kept = {name: value for name, value in fields.items() if name not in refused}
+    return msgspec.json.encode({**kept, "store": _FALSE, "stream": _TRUE})
+
+
+def _text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
+    value = _plain(fields.get(name))
+    return value if isinstance(value, str) else None
+
+
+def _effort(fields: dict[str, msgspec.Raw]) -> str | None:
+    raw = fields.get("reasoning")
+    if raw is None:
+        return None
+    try:
+        effort = msgspec.json.decode(raw, type=_Reasoning).effort
+    except msgspec.MsgspecError:
+        return None
+    return effort if isinstance(effort, str) else None
+
+
+def _plain(raw: msgspec.Raw | None) -> Any:
+    try:
+        return None if raw is None else msgspec.json.decode(raw)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _has_compaction(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
+    if b'"compaction"' not in body:
+        return False
+    return any(item.type == "compaction" and item.encrypted_content for _, item in _items(fields))
+
+
+def _items(fields: dict[str, msgspec.Raw]) -> list[tuple[msgspec.Raw, _Item]]:
+    """The input's items, each as its own bytes and what is looked at of it."""
+    raw = fields.get("input")
+    if raw is None:
+        return []
+    try:
+        parts = _list_decoder.decode(raw)
+    except msgspec.MsgspecError:
+        return []
+    found = []
+    for part in parts:
+        try:
+            found.append((part, msgspec.json.decode(part, type=_Item)))
+        except msgspec.MsgspecError:
+            found.append((part, _Item()))
+    return found
+
+
+def reasoning_digests(body: bytes) -> frozenset[bytes]:
+    """What names the encrypted reasoning items of a request."""
+    if b'"encrypted_content"' not in body:
+        return frozenset()
+    return frozenset(
+        digest(item.encrypted_content) for _, item in _items(_object(body)) if _is_reasoning(item)
+    )
+
+
+def without_reasoning(body: bytes, foreign: Collection[bytes] | None = None) -> bytes:
+    """A copy without the encrypted reasoning items: all of them, or those whose digest is in `foreign`."""
+
+    def is_dropped(item: _Item) -> bool:
+        return _is_reasoning(item) and (foreign is None or digest(item.encrypted_content) in foreign)
+
+    return _filtered(body, is_dropped)
+
+
+def _is_reasoning(item: _Item) -> bool:
+    return (
+        item.type == "reasoning" and isinstance(item.encrypted_content, str) and bool(item.encrypted_content)
+    )
+
+
+def _filtered(body: bytes, is_dropped: Callable[[_Item], bool]) -> bytes:
+    if b'"encrypted_content"' not in body:
+        return body
+    fields = _object(body)
+    items = _items(fields)
+    kept = [raw for raw, item in items if not is_dropped(item)]
+    if len(kept) == len(items):
+        return body
+    return msgspec.json.encode({**fields, "input": kept})

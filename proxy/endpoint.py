@@ -1,0 +1,233 @@
+"""The data plane's HTTP entry: body, access, attempts, answer, and always one record."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from codexproxy.locality import facts_from_scope, resolve_client
+from codexproxy.logging import request_id as logged_request_id
+from codexproxy.request_id import incoming_request_id
+from codexproxy.tasks import spawn
+from proxy import limits
+from proxy.access import check_access
+from proxy.affinity import TURN_STATE, conversation_key
+from proxy.answer import Answer, Send
+from proxy.attempts import Attempts, Turn
+from proxy.body import ClientGone, Receive, decoded, read_body
+from proxy.delivery import deliver, limit_headers
+from proxy.dialects.codex import read_request
+from proxy.errors import MethodNotAllowed, NotFound, ProxyError, Surfaced, failed_event
+from proxy.events import KEEP_ALIVE_NATIVE
+from proxy.headers import forwarded
+from proxy.runtime import Runtime, runtime
+from requestlogs.records import Record
+
+logger = logging.getLogger(__name__)
+
+Scope = Mapping[str, Any]
+_JSON = (b"content-type", b"application/json")
+
+
+@dataclass(slots=True)
+class Call:
+    """One client request as the handlers see it. Header names are lower case."""
+
+    scope: Scope
+    receive: Receive
+    answer: Answer
+    headers: dict[str, str]
+    record: Record
+    runtime: Runtime
+
+
+Handler = Callable[[Call], Awaitable[None]]
+
+
+async def proxy_http(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application of the client paths. Never raises for what a client or upstream does."""
+    call = await _call(scope, receive, send)
+    token = logged_request_id.set(call.record.request_id)
+    began = asyncio.get_running_loop().time()
+    recorded = True
+    try:
+        handler = route(scope["method"], scope["path"])
+        recorded = handler is responses
+        check_access(facts_from_scope(scope), call.runtime.rules)
+        await handler(call)
+    except ProxyError as error:
+        await _refuse(call, error)
+    except ClientGone:
+        _note_gone(call.record)
+    except asyncio.CancelledError:
+        _note_gone(call.record)
+        raise
+    except Exception:  # noqa: BLE001 - the outer edge: a fault of ours must reach the client as an answer
+        logger.exception("the request failed")
+        call.record.error_code = "internal_error"
+        await _refuse(
+            call, ProxyError(500, "internal_error", "codexproxy failed; see its log.", "server_error")
+        )
+    finally:
+        call.answer.stop()
+        logged_request_id.reset(token)
+        if recorded:
+            call.record.latency_ms = int((asyncio.get_running_loop().time() - began) * 1000)
+            call.record.status_code = call.answer.status
+            call.runtime.writer.put(call.record)
+
+
+async def _call(scope: Scope, receive: Receive, send: Send) -> Call:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    request_id = incoming_request_id(headers.get("x-request-id") or headers.get("request-id"))
+    running = await runtime()
+    client = resolve_client(facts_from_scope(scope), running.rules.trusted_proxies)
+    record = Record(
+        request_id=request_id,
+        requested_at=datetime.now(UTC),
+        path=scope["path"],
+        client=headers.get("user-agent", ""),
+        client_address=str(client or ""),
+    )
+    return Call(scope, receive, Answer(send, request_id, KEEP_ALIVE_NATIVE), headers, record, running)
+
+
+def route(method: str, path: str) -> Handler:
+    """Raises NotFound, and MethodNotAllowed with what is allowed."""
+    known = _ROUTES.get(canonical(path))
+    if known is None:
+        raise NotFound(path)
+    if method not in known:
+        raise MethodNotAllowed(method, ", ".join(known))
+    return known[method]
+
+
+def canonical(path: str) -> str:
+    """Without a trailing slash, and without the /v1 that some clients always put before the endpoint."""
+    path = path.rstrip("/")
+    if path.startswith("/backend-api/codex/v1/"):
+        return "/backend-api/codex/" + path.removeprefix("/backend-api/codex/v1/")
+    return path
+
+
+async def responses(call: Call) -> None:
+    """POST …/responses: always answered as an event stream."""
+    body = await read_body(call.receive, limits.RESPONSES_BODY_LIMIT)
+    body = decoded(body, call.headers.get("content-encoding", ""), limits.RESPONSES_BODY_LIMIT)
+    request = read_request(body)
+    record = call.record
+    record.model, record.reasoning_effort = request.model, request.reasoning_effort
+    record.service_tier = request.service_tier
+    record.conversation = conversation_key(call.headers, request.prompt_cache_key)
+    await call.runtime.recall(record.conversation)
+    turn = Turn(
+        request=request,
+        passed=forwarded(call.scope["headers"]),
+        conversation=record.conversation,
+        turn_state=call.headers.get(TURN_STATE, ""),
+        record=record,
+    )
+    await _unless_gone(call, _serve(call, turn))
+
+
+async def _serve(call: Call, turn: Turn) -> None:
+    services = call.runtime.services
+    call.answer.keep_alive_from_now(lambda: limit_headers(services))
+    try:
+        served = await Attempts(turn, services).run()
+    except Surfaced as surfaced:
+        await _surface(call, surfaced)
+        return
+    await deliver(served, call.answer, turn, services)
+
+
+async def _surface(call: Call, surfaced: Surfaced) -> None:
+    """Nobody served: as an HTTP answer, or as the last event of a stream that has begun already."""
+    _note(call.record, surfaced)
+    answer = call.answer
+    if surfaced.events:
+        # Upstream's own events: the client knows best what they mean.
+        if answer.begun:
+            await answer.write(surfaced.events)
+        else:
+            await answer.begin_stream(limit_headers(call.runtime.services), surfaced.events)
+        await answer.end()
+    elif answer.begun:
+        created_at = int(call.record.requested_at.timestamp())
+        await answer.end(failed_event(surfaced.error(), call.record.request_id, created_at))
+    else:
+        headers = [_JSON, *limit_headers(call.runtime.services), *surfaced.headers]
+        await answer.whole(surfaced.status, headers, surfaced.body())
+
+
+async def _refuse(call: Call, error: ProxyError) -> None:
+    _note(call.record, error)
+    if call.answer.ended:
+        return
+    if call.answer.begun:
+        created_at = int(call.record.requested_at.timestamp())
+        await call.answer.end(failed_event(error.error(), call.record.request_id, created_at))
+    else:
+        await call.answer.whole(error.status, [_JSON, *error.headers], error.body())
+
+
+def _note(record: Record, error: ProxyError) -> None:
+    record.status, record.error_code, record.error_message = "error", error.code, error.message[:500]
+
+
+def _note_gone(record: Record) -> None:
+    """A client may leave when it has all it wants: an answer that is complete stays what it was."""
+    if record.status == "error" and record.error_code is None:
+        record.status, record.error_code = "cancelled", "client_disconnected"
+
+
+async def _unless_gone(call: Call, work: Awaitable[None]) -> None:
+    """Do the work; a client that leaves ends it at once. Raises ClientGone."""
+    handler = asyncio.current_task()
+    gone = False
+
+    def leave(watcher: asyncio.Task[None]) -> None:
+        nonlocal gone
+        gone = True
+        if handler is not None:
+            handler.cancel()
+
+    watcher = spawn(_gone(call.receive), name="client watcher")
+    watcher.add_done_callback(leave)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if handler is None or not gone:
+            raise
+        handler.uncancel()
+        raise ClientGone from None
+    finally:
+        watcher.remove_done_callback(leave)
+        watcher.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def models(call: Call) -> None:
+    """GET …/models: upstream's catalogue, passed through whole."""
+    query = call.scope.get("query_string", b"").decode("latin-1")
+    catalogue = await call.runtime.catalogue.get(query)
+    etag = catalogue.etag
+    headers = [_JSON, (b"cache-control", b"no-cache"), *([(b"etag", etag.encode())] if etag else [])]
+    if etag and call.headers.get("if-none-match") == etag:
+        await call.answer.whole(304, [(b"etag", etag.encode())], b"")
+    else:
+        await call.answer.whole(200, headers, catalogue.body)
+
+
+_ROUTES: dict[str, dict[str, Handler]] = {
+    "/backend-api/codex/responses": {"POST": responses},
+    "/backend-api/codex/models": {"GET": models},
+}

@@ -1,0 +1,85 @@
+"""Pure: the few events we look into, decoded no further than needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+# Vendor events and the preamble come before the event that is judged.
+PREAMBLE = frozenset({"response.created", "response.queued", "response.in_progress"})
+VENDOR_PREFIX = "codex."
+RATE_LIMITS = "codex.rate_limits"
+FAILURES = frozenset({"response.failed", "error"})
+TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
+
+KEEP_ALIVE_NATIVE = b'data: {"type":"codex.keepalive"}\n\n'
+KEEP_ALIVE_COMMENT = b": keep-alive\n\n"
+
+
+class InputDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: InputDetails | None = None
+    output_tokens_details: OutputDetails | None = None
+
+
+class ResponseHead(msgspec.Struct):
+    """Of a response object: what a record and a failure need."""
+
+    id: str | None = None
+    model: str | None = None
+    service_tier: str | None = None
+    usage: Usage | None = None
+    error: Any = None
+    incomplete_details: Any = None
+
+
+class Event(msgspec.Struct):
+    type: str = ""
+    response: ResponseHead | None = None
+    error: Any = None
+    code: str | None = None
+    message: str | None = None
+
+
+class EventType(msgspec.Struct):
+    type: str = ""
+
+
+_type_decoder = msgspec.json.Decoder(EventType)
+_event_decoder = msgspec.json.Decoder(Event)
+
+
+def event_type(data: bytes) -> str:
+    """The type of an event; "" for what is not an event object (such as [DONE])."""
+    try:
+        return _type_decoder.decode(data).type
+    except msgspec.MsgspecError:
+        return ""
+
+
+def decode_event(data: bytes) -> Event | None:
+    """None for what does not look like an event: it is passed on as it came."""
+    try:
+        return _event_decoder.decode(data)
+    except msgspec.MsgspecError:
+        return None
+
+
+def event_error(event: Event) -> dict[str, Any]:
+    """The error object of a failure event, wherever it is kept; {} when there is none."""
+    for found in (event.error, event.response.error if event.response else None):
+        if isinstance(found, dict):
+            return found
+    if event.code or event.message:
+        return {"code": event.code, "message": event.message}
+    return {}

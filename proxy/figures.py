@@ -1,0 +1,60 @@
+"""Pure: the pool's figures, as clients see them instead of one account's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from proxy.routing import Candidate, Window
+from usage.capacity import capacity_credits
+
+
+def pool_window(candidates: Iterable[Candidate], name: str, now: float) -> Window | None:
+    """Capacity-weighted use over the accounts with a known reading; the earliest reset. None without any."""
+    capacity = used = 0.0
+    resets: list[float] = []
+    minutes: int | None = None
+    recorded_at = 0.0
+    for candidate in candidates:
+        window: Window | None = getattr(candidate, name)
+        percent = window.known_percent(now) if window else None
+        if (
+            window is None
+            or percent is None
+            or candidate.status in ("paused", "deactivated", "reauth_required")
+        ):
+            continue
+        weight = capacity_credits(candidate.plan_type, name) or 1.0
+        capacity += weight
+        used += weight * min(100.0, percent) / 100.0
+        minutes = minutes or window.window_minutes
+        recorded_at = max(recorded_at, window.recorded_at)
+        if window.reset_at is not None:
+            resets.append(window.reset_at)
+    if not capacity:
+        return None
+    return Window(100.0 * used / capacity, min(resets, default=None), minutes, recorded_at)
+
+
+def in_pool_terms(
+    event: dict[str, Any], primary: Window | None, secondary: Window | None, now: float
+) -> dict[str, Any]:
+    """A codex.rate_limits event with the pool's windows in place of the account's."""
+    limits = event.get("rate_limits")
+    rewritten = dict(limits) if isinstance(limits, dict) else {}
+    for name, window in (("primary", primary), ("secondary", secondary)):
+        rewritten[name] = _event_window(window, now) if window is not None else None
+    worst = max((window.used_percent for window in (primary, secondary) if window), default=0.0)
+    rewritten["limit_reached"] = worst >= 100.0
+    rewritten["allowed"] = worst < 100.0
+    return {**event, "rate_limits": rewritten}
+
+
+def _event_window(window: Window, now: float) -> dict[str, Any]:
+    figures: dict[str, Any] = {"used_percent": round(window.used_percent, 1)}
+    if window.window_minutes is not None:
+        figures["window_minutes"] = window.window_minutes
+    if window.reset_at is not None:
+        figures["reset_after_seconds"] = max(0, int(window.reset_at - now))
+        figures["reset_at"] = int(window.reset_at)
+    return figures

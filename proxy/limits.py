@@ -1,0 +1,55 @@
+"""Pure: every number of the data plane, named."""
+
+from __future__ import annotations
+
+MIB = 1024 * 1024
+
+# Bodies of clients, after decompression.
+BODY_LIMIT = 32 * MIB
+RESPONSES_BODY_LIMIT = 128 * MIB
+BODIES_IN_FLIGHT_LIMIT = 256 * MIB
+BUSY_RETRY_AFTER_S = 5
+
+# Towards upstream.
+CONNECT_TIMEOUT_S = 10.0
+UPSTREAM_SILENCE_S = 600.0
+EVENT_LIMIT = 16 * MIB
+ERROR_BODY_LIMIT = 256 * 1024
+CATALOGUE_TIMEOUT_S = 15.0
+CATALOGUE_BODY_LIMIT = 16 * MIB
+CATALOGUE_MAX_AGE_S = 300.0
+# After the terminal event: how long upstream may take to end its answer; then the connection is reused.
+END_OF_STREAM_S = 1.0
+
+# Towards the client.
+KEEP_ALIVE_S = 10.0
+# Nothing judged for so long: the 200 and keep-alives go out, failover stays allowed.
+UNJUDGED_S = 10.0
+
+# Failover.
+TRANSIENT_FAILURES = 3
+RECONNECTS = 1
+
+# What keeps an account out of the choice.
+LIMIT_WITHOUT_RESET_S = 60.0
+QUOTA_WITHOUT_RESET_S = 3600.0
+LONGEST_WINDOW_S = 31 * 24 * 3600.0
+DEFAULT_LONGEST_WINDOW_S = 7 * 24 * 3600.0
+ERRORS_BEFORE_BACKOFF = 3
+BACKOFF_S = 30.0
+BACKOFF_LIMIT_S = 300.0
+# Each request in flight counts as so many percent of both windows.
+IN_FLIGHT_PERCENT = 2.5
+
+# Affinity.
+CONVERSATION_AFFINITY_S = 30 * 24 * 3600.0
+DERIVED_AFFINITY_S = 30 * 60.0
+AFFINITY_YIELDS_PERCENT = 95.0
+AFFINITY_YIELDS_TO_PERCENT = 80.0
+AFFINITY_BLOCK_S = 300.0
+AFFINITY_ENTRIES = 50_000
+FOREIGN_ITEMS = 2_000
+
+SNAPSHOT_POLL_S = 1.0
+AFFINITY_FLUSH_S = 1.0
+RECORDS_WAITING = 10_000

@@ -1,0 +1,203 @@
+"""Pure: which account serves a request, and why every other one does not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from proxy import limits
+from proxy.strategies import STRATEGIES, earliest_reset
+
+
+@dataclass(slots=True)
+class Window:
+    """The newest reading of one window. Times are unix seconds."""
+
+    used_percent: float
+    reset_at: float | None
+    window_minutes: int | None
+    recorded_at: float
+
+    def known_percent(self, now: float) -> float | None:
+        """None once the reset has passed: unknown until fresh proof."""
+        return None if self.reset_at is not None and self.reset_at <= now else self.used_percent
+
+
+@dataclass(slots=True)
+class Candidate:
+    """One account as the choice sees it. The pool owns and changes it; choosing only reads."""
+
+    account_id: str
+    label: str
+    plan_type: str = "unknown"
+    status: str = "active"
+    reason: str = ""
+    blocked_at: float | None = None
+    reset_at: float | None = None
+    block_window_reset_at: float | None = None
+    primary: Window | None = None
+    secondary: Window | None = None
+    weekly_credits: float = 0.0
+    in_flight: int = 0
+    last_selected_at: float = 0.0
+    error_count: int = 0
+    last_error_at: float = 0.0
+
+    @property
+    def is_limited(self) -> bool:
+        return self.status in ("rate_limited", "quota_exceeded")
+
+    def backoff_until(self) -> float:
+        """When errors in a row stop keeping the account out; 0 when they do not."""
+        over = self.error_count - limits.ERRORS_BEFORE_BACKOFF
+        if over < 0:
+            return 0.0
+        return self.last_error_at + min(limits.BACKOFF_LIMIT_S, limits.BACKOFF_S * 2.0**over)
+
+    def weekly_used(self, now: float) -> float:
+        """Percent of the weekly window, falling back to the 5-hour one, plus what is in flight."""
+        for window in (self.secondary, self.primary):
+            known = window.known_percent(now) if window else None
+            if known is not None:
+                return known + self.in_flight * limits.IN_FLIGHT_PERCENT
+        return self.in_flight * limits.IN_FLIGHT_PERCENT
+
+    def primary_used(self, now: float) -> float:
+        known = self.primary.known_percent(now) if self.primary else None
+        return (known or 0.0) + self.in_flight * limits.IN_FLIGHT_PERCENT
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Why an account is not the one, in an operator's words; `until` is unix seconds."""
+
+    account_id: str
+    label: str
+    reason: str
+    until: float | None = None
+    by_limit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the choice depends on besides the accounts."""
+
+    affinity: str | None = None
+    # Accounts that were asked in this request already.
+    excluded: Mapping[str, PassedOver] = field(default_factory=dict)
+    # The only account that can read the request's compaction item.
+    only: str | None = None
+    strategy: str = "capacity_weighted"
+    prefer_earlier_reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The account that is asked next, and why."""
+
+    account_id: str
+    why: str
+    passed_over: tuple[PassedOver, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No account can serve."""
+
+    passed_over: tuple[PassedOver, ...]
+
+    @property
+    def only_limits(self) -> bool:
+        return bool(self.passed_over) and all(account.by_limit for account in self.passed_over)
+
+    @property
+    def earliest_return(self) -> float | None:
+        times = [account.until for account in self.passed_over if account.by_limit and account.until]
+        return min(times, default=None)
+
+
+def obstacle(candidate: Candidate, ask: Ask, now: float) -> PassedOver | None:
+    """Why this account cannot serve now; None when it can."""
+    excluded = ask.excluded.get(candidate.account_id)
+    if excluded is not None:
+        return excluded
+
+    def passed_over(reason: str, until: float | None = None, *, by_limit: bool = False) -> PassedOver:
+        return PassedOver(candidate.account_id, candidate.label, reason, until, by_limit)
+
+    if candidate.status == "paused":
+        return passed_over("paused by the operator")
+    if candidate.status == "reauth_required":
+        return passed_over(f"sign-in needed: {candidate.reason}" if candidate.reason else "sign-in needed")
+    if candidate.status == "deactivated":
+        return passed_over(
+            f"closed by upstream: {candidate.reason}" if candidate.reason else "closed by upstream"
+        )
+    if candidate.is_limited and candidate.reset_at is not None and candidate.reset_at > now:
+        limit = "quota used up" if candidate.status == "quota_exceeded" else "usage limit reached"
+        return passed_over(limit, candidate.reset_at, by_limit=True)
+    if ask.only is not None and candidate.account_id != ask.only:
+        return passed_over("cannot read this conversation's compacted history")
+    return None
+
+
+def choose(pool: Iterable[Candidate], ask: Ask, now: float, rng: random.Random) -> Choice | Refusal:
+    """The account that serves, or every account's reason. Deterministic for a given `rng`."""
+    able: list[Candidate] = []
+    passed: list[PassedOver] = []
+    backing_off: list[Candidate] = []
+    for candidate in pool:
+        why_not = obstacle(candidate, ask, now)
+        if why_not is not None:
+            passed.append(why_not)
+        elif candidate.backoff_until() > now:
+            backing_off.append(candidate)
+        else:
+            able.append(candidate)
+    if not able and backing_off:
+        # Rather an account that failed lately than none at all.
+        able = [min(backing_off, key=lambda candidate: (candidate.backoff_until(), candidate.account_id))]
+    chosen_from_backoff = {candidate.account_id for candidate in able}
+    passed.extend(
+        PassedOver(
+            candidate.account_id, candidate.label, "cooling down after errors", candidate.backoff_until()
+        )
+        for candidate in backing_off
+        if candidate.account_id not in chosen_from_backoff
+    )
+    if not able:
+        return Refusal(tuple(passed))
+    kept = _kept(able, ask, now)
+    if kept is not None:
+        return Choice(kept.account_id, "the conversation's account", tuple(passed))
+    if ask.prefer_earlier_reset:
+        able = earliest_reset(able, now)
+    chosen = STRATEGIES[ask.strategy](able, now, rng)
+    return Choice(chosen.account_id, f"chosen by {ask.strategy}", tuple(passed))
+
+
+def _kept(able: list[Candidate], ask: Ask, now: float) -> Candidate | None:
+    """The conversation's own account, unless it is nearly used up and a much fresher one exists."""
+    own = next((candidate for candidate in able if candidate.account_id == ask.affinity), None)
+    if own is None:
+        return None
+    used = own.primary.known_percent(now) if own.primary else None
+    if used is not None and used > limits.AFFINITY_YIELDS_PERCENT and ask.only is None:
+        for other in able:
+            fresh = other.primary.known_percent(now) if other.primary else None
+            if other is not own and (fresh if fresh is not None else 0.0) < limits.AFFINITY_YIELDS_TO_PERCENT:
+                return None
+    return own
+
+
+def moves_for_good(candidate: Candidate | None, now: float) -> bool:
+    """Whether a conversation leaves this account: through a short block others serve, and it returns."""
+    if candidate is None:
+        return True
+    if candidate.is_limited and candidate.reset_at is not None and candidate.reset_at > now:
+        return candidate.reset_at - now > limits.AFFINITY_BLOCK_S
+    if candidate.status == "active":
+        used = candidate.primary.known_percent(now) if candidate.primary else None
+        return used is not None and used > limits.AFFINITY_YIELDS_PERCENT
+    return candidate.status in ("paused", "reauth_required", "deactivated")

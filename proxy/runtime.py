@@ -1,0 +1,236 @@
+"""What one process keeps running for the data plane; started once, stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from accounts import changes
+from accounts.services import account_block, account_deactivate, account_require_sign_in, account_unblock
+from accounts.tokens import TokenRefresher
+from codexproxy.db import DatabaseThread
+from codexproxy.http import HttpClient
+from codexproxy.tasks import spawn
+from proxy import limits
+from proxy.access import AccessRules
+from proxy.affinity import Affinity
+from proxy.attempts import Services
+from proxy.catalogue import CatalogueCache
+from proxy.pool import Member, Pool
+from proxy.selectors import load_snapshot, remembered_conversation, remembered_conversations
+from proxy.services import conversations_store
+from proxy.upstream import Upstream
+from requestlogs.writer import RecordWriter
+from usage.services import sample_store
+from usage.windows import Sample
+
+logger = logging.getLogger(__name__)
+
+
+class DatabaseLedger:
+    """Writes what the pool has learned: at once, in the order in which it was learned."""
+
+    def __init__(self, thread: DatabaseThread) -> None:
+        self._thread = thread
+        self._pool: Pool | None = None
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def attach(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def flush(self) -> None:
+        while self._waiting:
+            await asyncio.wait(self._waiting)
+
+    def block(self, member: Member) -> None:
+        candidate = member.candidate
+        write = partial(
+            account_block,
+            account_id=candidate.account_id,
+            status=candidate.status,
+            reason=candidate.reason,
+            blocked_at=_moment(candidate.blocked_at) or datetime.now(UTC),
+            reset_at=_moment(candidate.reset_at),
+            window_reset_at=_moment(candidate.block_window_reset_at),
+        )
+        self._write(candidate.account_id, write)
+
+    def unblock(self, account_id: str, cause: str, blocked_at: float | None) -> None:
+        moment = _moment(blocked_at)
+        self._write(
+            account_id, lambda: account_unblock(account_id=account_id, cause=cause, blocked_at=moment)
+        )
+
+    def sign_in_needed(self, account_id: str, reason: str, generation: int) -> None:
+        self._write(
+            account_id,
+            lambda: account_require_sign_in(account_id=account_id, reason=reason, generation=generation),
+        )
+
+    def deactivate(self, account_id: str, reason: str) -> None:
+        self._write(account_id, lambda: account_deactivate(account_id=account_id, reason=reason))
+
+    def sample(self, account_id: str, sample: Sample) -> None:
+        self._write(account_id, lambda: sample_store(account_id=account_id, sample=sample))
+
+    def _write(self, account_id: str, function: Callable[[], int | None]) -> None:
+        task = spawn(self._written(account_id, function), name=f"write what was learned of {account_id}")
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    async def _written(self, account_id: str, function: Callable[[], int | None]) -> None:
+        member = self._pool.member(account_id) if self._pool else None
+        if member is not None:
+            # Until it is written, no snapshot may take back what this process knows.
+            member.writes_pending += 1
+        version: int | None = None
+        try:
+            version = await self._thread.run(function)
+        except DatabaseError:
+            logger.exception("what was learned of account %s could not be written", account_id)
+        finally:
+            if member is not None:
+                member.writes_pending -= 1
+                member.known_from_version = max(member.known_from_version, version or 0)
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+@dataclass(slots=True)
+class Threads:
+    """A thread for each kind of database work, so that none waits behind another."""
+
+    snapshots: DatabaseThread
+    services: DatabaseThread
+    records: DatabaseThread
+
+
+class Runtime:
+    """Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.threads = Threads(
+            DatabaseThread("snapshots"), DatabaseThread("services"), DatabaseThread("records")
+        )
+        self.client = HttpClient()
+        ledger = DatabaseLedger(self.threads.services)
+        self.pool = Pool(ledger, time.time, random.Random())  # noqa: S311 - a choice, not a secret
+        ledger.attach(self.pool)
+        self._ledger = ledger
+        self.affinity = Affinity()
+        self.refresher = TokenRefresher(
+            client=self.client, thread=self.threads.services, auth_base_url=settings.AUTH_BASE_URL
+        )
+        upstream = Upstream(self.client, settings.UPSTREAM_BASE_URL)
+        self.services = Services(self.pool, self.affinity, upstream, self.refresher, time.time)
+        self.catalogue = CatalogueCache(self.services)
+        self.writer = RecordWriter(self.threads.records, capacity=limits.RECORDS_WAITING)
+        self.rules = AccessRules(settings.TRUSTED_PROXIES, settings.NAMED_HOSTS)
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._shares_conversations = connection.vendor != "sqlite"
+
+    async def start(self) -> None:
+        self.pool.swap(await self.threads.snapshots.run(load_snapshot))
+        for key, entry in await self.threads.snapshots.run(remembered_conversations):
+            self.affinity.load(key, entry)
+        await self.writer.start()
+        changes.subscribe(self._notice)
+        self._tasks = [
+            spawn(self._follow_changes(), name="snapshot"),
+            spawn(self._store_conversations(), name="conversations"),
+        ]
+
+    async def stop(self) -> None:
+        """Everything learned and every record is written before this returns."""
+        changes.unsubscribe(self._notice)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._ledger.flush()
+        await self._store_changed_conversations()
+        await self.writer.stop()
+        await self.client.close()
+        for thread in (self.threads.snapshots, self.threads.services, self.threads.records):
+            await asyncio.to_thread(thread.close)
+
+    async def recall(self, key: str) -> None:
+        """Where several processes serve, another one may know this conversation."""
+        if key and self._shares_conversations and self.affinity.get(key, time.time()) is None:
+            entry = await self.threads.snapshots.run(remembered_conversation, key)
+            if entry is not None:
+                self.affinity.load(key, entry)
+
+    async def refresh_snapshot(self) -> None:
+        self.pool.swap(await self.threads.snapshots.run(load_snapshot))
+
+    def _notice(self) -> None:
+        """Called from whichever thread has changed something."""
+        self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def _follow_changes(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(limits.SNAPSHOT_POLL_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            try:
+                version = await self.threads.snapshots.run(changes.current_version)
+                if version != self.pool.version:
+                    await self.refresh_snapshot()
+            except DatabaseError:
+                logger.warning("the database cannot be read; going on with what is known", exc_info=True)
+
+    async def _store_conversations(self) -> None:
+        while True:
+            await asyncio.sleep(limits.AFFINITY_FLUSH_S)
+            await self._store_changed_conversations()
+
+    async def _store_changed_conversations(self) -> None:
+        entries = self.affinity.take_changed()
+        if not entries:
+            return
+        try:
+            await self.threads.services.run(conversations_store, entries=entries)
+        except DatabaseError:
+            logger.warning("%d conversations could not be written", len(entries), exc_info=True)
+
+
+_runtime: tuple[asyncio.AbstractEventLoop, asyncio.Task[Runtime]] | None = None
+
+
+async def runtime() -> Runtime:
+    """This loop's runtime, started by the first who asks (Daphne has no start-up event)."""
+    global _runtime
+    loop = asyncio.get_running_loop()
+    if _runtime is None or _runtime[0] is not loop:
+        _runtime = (loop, spawn(_started(), name="start"))
+    task = _runtime[1]
+    return task.result() if task.done() else await asyncio.shield(task)
+
+
+async def _started() -> Runtime:
+    running = Runtime()
+    await running.start()
+    return running
+
+
+async def stop_runtime() -> None:
+    global _runtime
+    if _runtime is not None:
+        running, _runtime = await _runtime[1], None
+        await running.stop()

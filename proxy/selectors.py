@@ -1,0 +1,81 @@
+"""Reads for the data plane: the snapshot, and the conversations that are remembered."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.changes import current_version
+from accounts.identity import upstream_account_id
+from accounts.models import Account
+from accounts.selectors import accounts_for_pool
+from proxy import limits
+from proxy.affinity import Entry
+from proxy.models import Settings, StickySession
+from proxy.routing import Window
+from proxy.snapshot import AccountView, SettingsView, Snapshot
+from usage.capacity import weekly_credits
+from usage.models import CurrentWindow
+from usage.selectors import current_windows
+
+
+@transaction.atomic
+def load_snapshot() -> Snapshot:
+    """The version is read first: what changes meanwhile is seen again at the next one."""
+    version = current_version()
+    windows = current_windows()
+    accounts = tuple(_view(account, windows.get(account.pk, {})) for account in accounts_for_pool())
+    return Snapshot(version, accounts, _settings())
+
+
+def _settings() -> SettingsView:
+    row = Settings.objects.filter(pk=1).first() or Settings()
+    return SettingsView(row.routing_strategy, row.prefer_earlier_reset, row.affinity_enabled)
+
+
+def _view(account: Account, windows: dict[str, CurrentWindow]) -> AccountView:
+    credential = account.credential
+    return AccountView(
+        account_id=account.pk,
+        label=account.display_name,
+        chatgpt_account_id=upstream_account_id(account),
+        plan_type=account.plan_type,
+        status=account.status,
+        reason=account.status_reason,
+        blocked_at=_seconds(account.blocked_at),
+        reset_at=_seconds(account.reset_at),
+        block_window_reset_at=_seconds(account.block_window_reset_at),
+        access_token=credential.access_token,
+        access_expires_at=_seconds(credential.access_expires_at),
+        generation=credential.generation,
+        windows={name: _window(row) for name, row in windows.items()},
+        weekly_credits=weekly_credits(account.plan_type),
+    )
+
+
+def _window(row: CurrentWindow) -> Window:
+    return Window(row.used_percent, _seconds(row.reset_at), row.window_minutes, row.recorded_at.timestamp())
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+def remembered_conversations() -> list[tuple[str, Entry]]:
+    """The newest conversations, oldest first, for a process that starts."""
+    since = timezone.now() - timedelta(seconds=limits.CONVERSATION_AFFINITY_S)
+    rows = StickySession.objects.filter(updated_at__gte=since).order_by("-updated_at")[
+        : limits.AFFINITY_ENTRIES
+    ]
+    return [(row.key, _entry(row)) for row in reversed(rows)]
+
+
+def remembered_conversation(key: str) -> Entry | None:
+    row = StickySession.objects.filter(pk=key).first()
+    return _entry(row) if row else None
+
+
+def _entry(row: StickySession) -> Entry:
+    return Entry(row.account_id, row.updated_at.timestamp(), row.derived, served=True)

@@ -1,0 +1,42 @@
+"""Pure: the picture of accounts and settings that the data plane works from; swapped whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy.routing import Window
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """One account as the database has it. Times are unix seconds."""
+
+    account_id: str
+    label: str
+    chatgpt_account_id: str | None
+    plan_type: str
+    status: str
+    reason: str
+    blocked_at: float | None
+    reset_at: float | None
+    block_window_reset_at: float | None
+    access_token: str = field(repr=False)
+    access_expires_at: float | None
+    generation: int
+    windows: Mapping[str, Window]
+    weekly_credits: float
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsView:
+    routing_strategy: str = "capacity_weighted"
+    prefer_earlier_reset: bool = False
+    affinity_enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    version: int
+    accounts: tuple[AccountView, ...] = ()
+    settings: SettingsView = SettingsView()

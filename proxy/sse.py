@@ -1,0 +1,80 @@
+"""Pure: cuts a byte stream of server-sent events into events, whatever pieces it comes in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# An event ends at an empty line; the line ends may be LF, CRLF or CR (WHATWG, "event streams").
+_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+
+
+class EventTooLarge(Exception):
+    """One event is larger than the limit."""
+
+
+class EventSplitter:
+    """Holds back the incomplete end of the stream; hands out whole events."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._tail = bytearray()
+        # Where to look on: a boundary may begin up to three bytes before what came last.
+        self._searched = 0
+
+    @property
+    def pending(self) -> bytes:
+        """What came after the last whole event."""
+        return bytes(self._tail)
+
+    def feed(self, block: bytes) -> bytes:
+        """All whole events that are complete now, as they came. Raises EventTooLarge."""
+        if not self._tail:
+            if block.endswith(b"\n\n"):
+                return block
+            cut = _last_boundary(block, 0)
+            self._tail += block[cut:]
+            self._searched = len(self._tail)
+            self._check()
+            return block[:cut]
+        self._tail += block
+        cut = _last_boundary(self._tail, max(0, self._searched - 3))
+        complete = bytes(self._tail[:cut])
+        del self._tail[:cut]
+        self._searched = len(self._tail)
+        self._check()
+        return complete
+
+    def _check(self) -> None:
+        if len(self._tail) > self._limit:
+            raise EventTooLarge(f"an event is larger than {self._limit} bytes")
+
+
+def _last_boundary(data: bytes | bytearray, start: int) -> int:
+    """The offset after the last boundary at or after `start`; 0 when there is none."""
+    cut = max(data.rfind(b"\n\n", start), data.rfind(b"\r\r", start)) + 2
+    crlf = data.rfind(b"\r\n\r\n", start) + 4
+    best = max(cut if cut > 1 else 0, crlf if crlf > 3 else 0)
+    return best
+
+
+def split_events(data: bytes) -> Iterator[bytes]:
+    """Each whole event of `data`, with its closing empty line."""
+    start = 0
+    for match in _BOUNDARY.finditer(data):
+        yield data[start : match.end()]
+        start = match.end()
+    if start < len(data):
+        yield data[start:]
+
+
+def event_data(event: bytes) -> bytes:
+    """The data of one event: its `data:` lines joined by line feeds; b"" for a comment."""
+    if event.startswith(b"data: ") and event.count(b"\n") <= 2 and b"\r" not in event:
+        return event[6:].rstrip(b"\n")
+    lines = []
+    for line in event.splitlines():
+        if line.startswith(b"data:"):
+            value = line[5:]
+            lines.append(value[1:] if value.startswith(b" ") else value)
+    return b"\n".join(lines)

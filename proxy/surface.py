@@ -1,0 +1,79 @@
+"""Pure: what the client is told when no account served."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from proxy.errors import Surfaced
+from proxy.outcomes import LIMIT_CODES, UpstreamError, status_for
+from proxy.routing import PassedOver, Refusal
+
+USAGE_LIMIT = "usage_limit_reached"
+
+
+def surfaced(error: UpstreamError, passed_over: tuple[PassedOver, ...], *, native: bool) -> Surfaced:
+    """The answer for upstream's last refusal in this request: its status and error object are kept."""
+    status = error.status if error.status is not None else status_for(error.error)
+    if is_limit(error):
+        return usage_limit(error, passed_over)
+    if status == 401 and native:
+        # Codex would answer a 401 by refreshing its own token, which has nothing to do with it.
+        return nobody(Refusal(passed_over))
+    return Surfaced(
+        status if 400 <= status <= 599 else 502,
+        code=_text(error.error.get("code")) or "upstream_error",
+        message=_text(error.error.get("message")) or "Upstream error",
+        type=_text(error.error.get("type")) or "server_error",
+        param=_text(error.error.get("param")) or None,
+        extra={key: value for key, value in error.error.items() if key not in _NAMED},
+    )
+
+
+_NAMED = ("code", "message", "type", "param")
+
+
+def is_limit(error: UpstreamError) -> bool:
+    return error.code in LIMIT_CODES or error.status == 429
+
+
+def usage_limit(error: UpstreamError | None, passed_over: tuple[PassedOver, ...]) -> Surfaced:
+    """429 in the only form that Codex reads as final: the exact type, and an integer `resets_at`.
+
+    No Retry-After: it would make Codex wait and ask again.
+    """
+    refusal = Refusal(passed_over)
+    extra: dict[str, Any] = dict(error.error) if error else {}
+    message = (error.message if error else "") or "The usage limit has been reached."
+    for name in (*_NAMED, "resets_in_seconds", "resets_at"):
+        extra.pop(name, None)
+    if refusal.earliest_return is not None:
+        extra["resets_at"] = int(refusal.earliest_return)
+    return Surfaced(
+        429, code=USAGE_LIMIT, message=message + reasons(passed_over), type=USAGE_LIMIT, extra=extra
+    )
+
+
+def nobody(refusal: Refusal) -> Surfaced:
+    """No account could be tried."""
+    if refusal.only_limits:
+        return usage_limit(None, refusal.passed_over)
+    if not refusal.passed_over:
+        message = "There is no account in the pool yet: add one in the dashboard."
+    else:
+        message = "No account can serve this request." + reasons(refusal.passed_over)
+    return Surfaced(503, code="no_accounts", message=message, type="server_error")
+
+
+def reasons(passed_over: tuple[PassedOver, ...]) -> str:
+    """Each account's reason and its return, for a person to read."""
+    parts = [f"{account.label}: {account.reason}{_return(account.until)}" for account in passed_over]
+    return " (" + "; ".join(parts) + ")" if parts else ""
+
+
+def _return(until: float | None) -> str:
+    return "" if until is None else f", back at {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

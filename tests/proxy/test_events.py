@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from proxy.events import decode_event, event_error, event_type
+
+
+def test_the_type_is_found_wherever_it_stands() -> None:
+    assert event_type(b'{"a":{"type":"inner"},"type":"response.created"}') == "response.created"
+
+
+def test_what_is_not_an_event_object_has_no_type() -> None:
+    assert [event_type(data) for data in (b"[DONE]", b"", b"[]", b'{"type":5}', b"{")] == [""] * 5
+
+
+def test_the_error_is_found_in_the_response_the_event_or_beside_the_type() -> None:
+    nested = decode_event(b'{"type":"response.failed","response":{"error":{"code":"a"}}}')
+    direct = decode_event(b'{"type":"error","error":{"code":"b"}}')
+    flat = decode_event(b'{"type":"error","code":"c","message":"m"}')
+    none = decode_event(b'{"type":"response.failed","response":{"id":"r"}}')
+    assert nested and direct and flat and none
+    assert [event_error(event) for event in (nested, direct, flat, none)] == [
+        {"code": "a"},
+        {"code": "b"},
+        {"code": "c", "message": "m"},
+        {},
+    ]

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.routing import Ask, Candidate, Choice, PassedOver, Refusal, Window, choose, moves_for_good
+
+NOW = 1_700_000_000.0
+
+
+def account(name: str, used: float = 0.0, **fields: object) -> Candidate:
+    window = Window(used, NOW + 3600, 300, NOW)
+    weekly = Window(used, NOW + 86_400, 10_080, NOW)
+    values = {"primary": window, "secondary": weekly, "weekly_credits": 7560.0, **fields}
+    return Candidate(name, f"{name}@example.com", **values)  # type: ignore[arg-type]
+
+
+def chosen(pool: list[Candidate], **ask: object) -> str:
+    choice = choose(pool, Ask(**ask), NOW, random.Random(1))  # type: ignore[arg-type]
+    assert isinstance(choice, Choice)
+    return choice.account_id
+
+
+def test_the_only_account_is_chosen() -> None:
+    assert chosen([account("a")]) == "a"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"status": "paused"}, "paused by the operator"),
+        ({"status": "reauth_required", "reason": "token revoked"}, "sign-in needed: token revoked"),
+        ({"status": "deactivated", "reason": "suspended"}, "closed by upstream: suspended"),
+        ({"status": "rate_limited", "reset_at": NOW + 60}, "usage limit reached"),
+        ({"status": "quota_exceeded", "reset_at": NOW + 60}, "quota used up"),
+    ],
+)
+def test_every_account_that_cannot_serve_says_why(fields: dict, reason: str) -> None:
+    refusal = choose([account("a", **fields)], Ask(), NOW, random.Random(1))
+    assert isinstance(refusal, Refusal)
+    assert [passed.reason for passed in refusal.passed_over] == [reason]
+
+
+def test_a_choice_names_those_it_passed_over() -> None:
+    choice = choose([account("a", status="paused"), account("b")], Ask(), NOW, random.Random(1))
+    assert isinstance(choice, Choice)
+    assert [passed.account_id for passed in choice.passed_over] == ["a"]
+
+
+def test_limits_alone_are_told_apart_with_the_earliest_return() -> None:
+    pool = [
+        account("a", status="rate_limited", reset_at=NOW + 90),
+        account("b", status="rate_limited", reset_at=NOW + 60),
+    ]
+    refusal = choose(pool, Ask(), NOW, random.Random(1))
+    assert isinstance(refusal, Refusal)
+    assert refusal.only_limits
+    assert refusal.earliest_return == NOW + 60
+
+
+def test_a_block_that_has_ended_is_probed_by_the_next_request() -> None:
+    assert chosen([account("a", status="rate_limited", reset_at=NOW - 1)]) == "a"
+
+
+def test_an_account_that_was_asked_in_this_request_is_not_asked_again() -> None:
+    tried = PassedOver("a", "a", "limit reached")
+    assert chosen([account("a"), account("b", used=90)], excluded={"a": tried}) == "b"
+
+
+def test_three_errors_in_a_row_keep_an_account_out_for_a_while() -> None:
+    failing = account("a", error_count=3, last_error_at=NOW - 10)
+    assert chosen([failing, account("b", used=90)], strategy="usage_weighted") == "b"
+    failing.last_error_at = NOW - 31
+    assert chosen([failing, account("b", used=90)], strategy="usage_weighted") == "a"
+
+
+def test_an_account_that_failed_lately_serves_rather_than_nobody() -> None:
+    assert chosen([account("a", error_count=5, last_error_at=NOW), account("b", status="paused")]) == "a"
+
+
+def test_a_conversation_stays_on_its_account() -> None:
+    assert chosen([account("a", used=94), account("b")], affinity="a") == "a"
+
+
+def test_a_conversation_leaves_an_account_that_is_nearly_used_up_for_a_fresh_one() -> None:
+    assert (
+        chosen([account("a", used=96), account("b", used=50)], affinity="a", strategy="usage_weighted") == "b"
+    )
+
+
+def test_a_conversation_does_not_move_when_nothing_better_exists() -> None:
+    assert chosen([account("a", used=96), account("b", used=85)], affinity="a") == "a"
+
+
+def test_a_pause_beats_affinity() -> None:
+    assert chosen([account("a", status="paused"), account("b", used=99)], affinity="a") == "b"
+
+
+def test_a_compacted_conversation_goes_to_its_owner_or_to_nobody() -> None:
+    pool = [account("a", status="rate_limited", reset_at=NOW + 60), account("b")]
+    refusal = choose(pool, Ask(affinity="a", only="a"), NOW, random.Random(1))
+    assert isinstance(refusal, Refusal)
+    assert {passed.account_id for passed in refusal.passed_over} == {"a", "b"}
+
+
+def test_requests_in_flight_count_as_use() -> None:
+    pool = [account("a", used=10, in_flight=8), account("b", used=20)]
+    assert chosen(pool, strategy="usage_weighted") == "b"
+
+
+def test_the_account_whose_week_ends_soonest_can_be_preferred() -> None:
+    soon = account("a", used=60)
+    late = account("b", used=5)
+    late.secondary = Window(5, NOW + 5 * 86_400, 10_080, NOW)
+    assert chosen([soon, late], strategy="usage_weighted", prefer_earlier_reset=True) == "a"
+
+
+@pytest.mark.parametrize(
+    ("candidate", "moves"),
+    [
+        (account("a", status="rate_limited", reset_at=NOW + 200), False),
+        (account("a", status="rate_limited", reset_at=NOW + 400), True),
+        (account("a", status="paused"), True),
+        (account("a", used=96), True),
+        (account("a", used=50), False),
+        (None, True),
+    ],
+)
+def test_a_conversation_moves_for_good_only_when_its_account_is_gone_for_long(
+    candidate: Candidate | None, moves: bool
+) -> None:
+    assert moves_for_good(candidate, NOW) is moves
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["active", "paused", "rate_limited", "reauth_required", "deactivated"]),
+            st.floats(0, 120),
+            st.floats(-100, 100),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from(["capacity_weighted", "usage_weighted", "round_robin"]),
+    st.booleans(),
+)
+def test_an_account_that_cannot_serve_is_never_chosen(states: list, strategy: str, prefer: bool) -> None:
+    pool = [
+        account(str(index), used, status=status, reset_at=NOW + reset)
+        for index, (status, used, reset) in enumerate(states)
+    ]
+    result = choose(pool, Ask(strategy=strategy, prefer_earlier_reset=prefer), NOW, random.Random(1))
+    if isinstance(result, Refusal):
+        assert len(result.passed_over) == len(pool)
+    else:
+        winner = pool[int(result.account_id)]
+        assert winner.status == "active" or (winner.status == "rate_limited" and winner.reset_at <= NOW)
+        assert len(result.passed_over) < len(pool)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.stream import EventStream
+
+CREATED = (
+    b'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_1","model":"m"}}\n\n'
+)
+LIMITS = b'event: codex.rate_limits\ndata: {"type":"codex.rate_limits","rate_limits":{"primary":{"used_percent":99}}}\n\n'
+DELTA = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"hi \\"error\\""}\n\n'
+COMPLETED = (
+    b'event: response.completed\ndata: {"type":"response.completed","response":{"id":"resp_1","usage":'
+    b'{"input_tokens":5,"input_tokens_details":{"cached_tokens":3},"output_tokens":2}}}\n\n'
+)
+FAILED = (
+    b'data: {"type":"response.failed","response":{"error":{"code":"usage_limit_reached","message":"no"}}}\n\n'
+)
+
+
+def unchanged(event: dict) -> dict:
+    return event
+
+
+def test_vendor_events_and_the_preamble_are_held_until_an_event_with_substance() -> None:
+    stream = EventStream(unchanged)
+    assert stream.feed(CREATED) == b""
+    assert not stream.judged
+    assert stream.feed(DELTA) == CREATED + DELTA
+    assert stream.judged
+
+
+def test_a_failure_after_the_preamble_lets_nothing_out() -> None:
+    stream = EventStream(unchanged)
+    assert stream.feed(CREATED + FAILED) == b""
+    assert stream.failure == {"code": "usage_limit_reached", "message": "no"}
+    assert stream.failed_events == CREATED + FAILED
+
+
+def test_usage_and_the_end_are_learned_while_bytes_pass() -> None:
+    stream = EventStream(unchanged)
+    assert (
+        stream.feed(CREATED + DELTA) + stream.feed(DELTA + COMPLETED) == CREATED + DELTA + DELTA + COMPLETED
+    )
+    assert stream.terminal == "response.completed"
+    assert stream.usage is not None
+    assert (stream.usage.input_tokens, stream.usage.output_tokens) == (5, 2)
+    assert stream.response_id == "resp_1"
+
+
+def test_rate_limits_are_rewritten_and_everything_else_is_not() -> None:
+    stream = EventStream(lambda event: {**event, "rate_limits": None})
+    passed = stream.feed(CREATED + LIMITS + DELTA)
+    assert passed.startswith(CREATED)
+    assert passed.endswith(DELTA)
+    rewritten = passed[len(CREATED) : -len(DELTA)].split(b"data: ")[1]
+    assert json.loads(rewritten) == {"type": "codex.rate_limits", "rate_limits": None}
+
+
+def test_rate_limits_of_another_family_can_be_left_out() -> None:
+    stream = EventStream(lambda event: None)
+    assert stream.feed(DELTA + LIMITS + DELTA) == DELTA + DELTA
+
+
+def test_text_that_looks_like_an_event_changes_nothing() -> None:
+    stream = EventStream(unchanged)
+    tricky = b'data: {"type":"response.output_text.delta","delta":"response.completed codex.rate_limits"}\n\n'
+    assert stream.feed(tricky) + stream.feed(tricky) == tricky * 2
+    assert stream.terminal == ""
+
+
+def test_a_late_failure_is_learned_and_passed_on() -> None:
+    stream = EventStream(unchanged)
+    stream.feed(DELTA)
+    assert stream.feed(FAILED) == FAILED
+    assert stream.terminal == "response.failed"
+    assert stream.error["code"] == "usage_limit_reached"
+
+
+@given(st.lists(st.integers(0, 1000), max_size=10))
+def test_any_split_of_the_bytes_passes_the_same_bytes(cuts: list[int]) -> None:
+    whole = CREATED + DELTA + DELTA + COMPLETED + b"data: [DONE]\n\n"
+    stream = EventStream(unchanged)
+    points = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
+    passed = b"".join(stream.feed(whole[a:b]) for a, b in zip(points, points[1:], strict=False))
+    assert passed == whole
+    assert stream.terminal == "response.completed"
