@@ -63,6 +63,9 @@ class Credential(models.Model):
     id_token = EncryptedTextField(blank=True)
     access_expires_at = models.DateTimeField(null=True, blank=True)
     refreshed_at = models.DateTimeField(default=timezone.now)
+    rotated_at = models.DateTimeField(
+        null=True, blank=True, help_text="The last refresh made here; empty since an import."
+    )
     generation = models.PositiveIntegerField(default=1)
     source = models.CharField(max_length=40, default="import")
 

@@ -1,13 +1,148 @@
-"""The admin site: Unfold's, behind our gate."""
+"""The admin site: Unfold's, behind our gate, with its sidebar and its overview page."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest
+from datetime import datetime
+from typing import Any
+
+from django.contrib.admin import site
+from django.contrib.admin.utils import quote
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
 from unfold.sites import UnfoldAdminSite
 
+from accounts.models import Account
 from codexproxy import gate
+from codexproxy.admin_base import UNKNOWN, duration_words, status_badge, time_cell, windows_of
+from requestlogs.models import RequestRecord
+
+LAST_REQUESTS = 10
+_FOREIGN_APPS = frozenset({"auth", "otp_totp", "otp_static"})
 
 
-class ProxyAdminSite(UnfoldAdminSite):
+class ProxyAdminSite(UnfoldAdminSite):  # type: ignore[misc]
+    index_title = "Overview"
+
     def has_permission(self, request: HttpRequest) -> bool:
         return gate.admits(request)
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response: HttpResponse = super().index(request, {**overview(request), **(extra_context or {})})
+        return response
+
+
+def remove_foreign_pages() -> None:
+    """Take the pages of users, groups and one-time-code devices out of the admin.
+
+    SECURITY: an open dashboard would let whoever reaches it make superusers and devices that stay valid
+    after a lock is turned on.
+    """
+    for model in list(site._registry):
+        if model._meta.app_label in _FOREIGN_APPS:
+            site.unregister(model)
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The sidebar: only our own pages."""
+
+    def item(title: str, icon: str, url_name: str) -> dict[str, Any]:
+        return {"title": title, "icon": icon, "link": reverse(f"admin:{url_name}")}
+
+    return [
+        {
+            "title": "",
+            "items": [
+                item("Overview", "space_dashboard", "index"),
+                item("Accounts", "group", "accounts_account_changelist"),
+                item("Requests", "receipt_long", "requestlogs_requestrecord_changelist"),
+                item("Conversations", "push_pin", "proxy_stickysession_changelist"),
+                item("Settings", "tune", "proxy_settings_changelist"),
+            ],
+        },
+        {
+            "title": "Records",
+            "separator": True,
+            "items": [
+                item("Audit log", "policy", "accounts_auditevent_changelist"),
+                item("Background jobs", "schedule", "accounts_jobrun_changelist"),
+            ],
+        },
+    ]
+
+
+def overview(request: HttpRequest) -> dict[str, Any]:
+    """What the overview page shows."""
+    now = timezone.now()
+    accounts = list(Account.objects.prefetch_related("windows").order_by("email", "pk"))
+    names = {account.pk: account.display_name for account in accounts}
+    return {
+        "notices": _notices(accounts, now),
+        "cards": [
+            {
+                "account": account,
+                "url": reverse("admin:accounts_account_change", args=[quote(account.pk)]),
+                "status": status_badge(account, now),
+                "windows": windows_of(account, now),
+            }
+            for account in accounts
+        ],
+        "requests": [
+            {
+                "record": record,
+                "time": time_cell(record.requested_at, now),
+                "account": names.get(record.account_id) or record.account_id or UNKNOWN,
+                "duration": UNKNOWN if record.latency_ms is None else f"{record.latency_ms / 1000:.2f} s",
+            }
+            for record in RequestRecord.objects.order_by("-id")[:LAST_REQUESTS]
+        ],
+        "base_url": f"{request.scheme}://{request.get_host()}",
+    }
+
+
+def _notices(accounts: list[Account], now: datetime) -> list[dict[str, Any]]:
+    """What asks for the operator's attention, most urgent first; one calm line when nothing does."""
+    accounts_url = reverse("admin:accounts_account_changelist")
+    if not accounts:
+        return [
+            _notice(
+                "No accounts yet. Accounts are the ChatGPT sign-ins that requests are spread over.",
+                "warning",
+                reverse("admin:accounts_account_add"),
+                "Add account",
+                is_primary=True,
+            )
+        ]
+    found = []
+    lost = [account for account in accounts if account.status == Account.Status.REAUTH_REQUIRED]
+    if lost:
+        words = f"{lost[0].display_name} needs" if len(lost) == 1 else f"{len(lost)} accounts need"
+        url = f"{accounts_url}?status__exact={Account.Status.REAUTH_REQUIRED}"
+        found.append(_notice(f"{words} a new sign-in.", "danger", url, "Show"))
+    limited = [account for account in accounts if account.is_blocked_by_limit]
+    if not any(account.status == Account.Status.ACTIVE for account in accounts):
+        found.append(_notice(_nobody_serves(limited, now), "danger", accounts_url, "Show accounts"))
+    elif limited:
+        words = "1 account is" if len(limited) == 1 else f"{len(limited)} accounts are"
+        found.append(_notice(f"{words} at a limit; the others serve.", "warning"))
+    return found or [_notice("All good: every account that is not paused can serve.", "good")]
+
+
+def _nobody_serves(limited: list[Account], now: datetime) -> str:
+    if not limited:
+        return "No account can serve: all are paused, deactivated or need a sign-in."
+    ends = [account.reset_at for account in limited if account.reset_at is not None]
+    if not ends:
+        return "No account can serve: all are at a limit, and upstream did not say until when."
+    first = min(ends)
+    if first <= now:
+        return "Every account was at a limit; the first one is due again and the next request tries it."
+    return (
+        f"No account can serve before {first:%Y-%m-%d %H:%M} UTC (in {duration_words(first - now)}): limits."
+    )
+
+
+def _notice(
+    text: str, level: str, url: str = "", action: str = "", *, is_primary: bool = False
+) -> dict[str, Any]:
+    return {"text": text, "level": level, "url": url, "action": action, "is_primary": is_primary}

@@ -1,3 +1,179 @@
-"""placeholder"""
+"""Decides who reaches the dashboard: the admin and every route under /api/.
+
+Two optional locks, a password and a second factor, are off on a fresh install. While both are off the
+dashboard is open: local requests and named networks act as the built-in operator, everybody else is
+refused. With a lock on, the lock decides and the network no longer matters.
+"""
+
 from __future__ import annotations
-def admits(request): return True
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+
+from codexproxy import locality
+from proxy.settings_services import settings_get
+
+OPERATOR_NAME = "operator"
+API_PREFIX = "/api/"
+# No header can have this name in META: those begin with HTTP_.
+_LOCKS_KEY = "codexproxy.locks"
+_EXEMPT = ("/health", "/static")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    password: bool
+    totp: bool
+
+    @property
+    def are_open(self) -> bool:
+        return not (self.password or self.totp)
+
+
+@dataclass(frozen=True, slots=True)
+class GateRefusal:
+    """Why a request does not get in, in words for the operator."""
+
+    status: int
+    code: str
+    message: str
+    ways_in: tuple[str, ...] = ()
+
+
+HOST_REFUSED = GateRefusal(
+    403,
+    "host_not_allowed",
+    "This host name is not known here, so the request may come from a foreign web page.",
+    (
+        "Open the dashboard under localhost or under the machine's IP address.",
+        "Or name the host in CODEXPROXY_ALLOWED_HOSTS and start the server again.",
+    ),
+)
+STRANGER_REFUSED = GateRefusal(
+    403,
+    "dashboard_not_local",
+    "The dashboard is open without a sign-in, and therefore only on the machine that it runs on.",
+    (
+        "Turn a lock on: open the dashboard on that machine and require a password or a one-time code.",
+        "Or name your network in CODEXPROXY_DASHBOARD_NETWORKS (behind a reverse proxy, name the proxy in "
+        "CODEXPROXY_TRUSTED_PROXIES too) and start the server again.",
+    ),
+)
+CROSS_SITE_REFUSED = GateRefusal(403, "cross_site", "This change was sent by a page of another site.")
+TOTP_REFUSED = GateRefusal(401, "totp_required", "A one-time code is required.")
+PASSWORD_REFUSED = GateRefusal(401, "authentication_required", "A sign-in is required.")
+
+
+def locks(request: HttpRequest) -> Locks:
+    """Read once for every request, so that a lock that was just turned on holds at once in all processes."""
+    known = request.META.get(_LOCKS_KEY)
+    if known is None:
+        row = settings_get()
+        known = request.META[_LOCKS_KEY] = Locks(password=row.require_password, totp=row.require_totp)
+    return known
+
+
+def facts(request: HttpRequest) -> locality.Facts:
+    # Under Daphne REMOTE_ADDR is the socket's peer; no forwarded header has touched it.
+    return locality.facts_from_pairs(request.META.get("REMOTE_ADDR"), request.headers.items())
+
+
+def is_admitted_openly(request: HttpRequest) -> bool:
+    """Whether an open dashboard lets this request in: it is local or from a named network."""
+    known = facts(request)
+    if locality.is_local(known, settings.TRUSTED_PROXIES):
+        return True
+    peer = locality.parse_address(known.peer)
+    if known.forwarded and not locality.in_networks(peer, settings.TRUSTED_PROXIES):
+        # SECURITY: an unknown proxy inside a named network would lend its address to all the world.
+        return False
+    client = locality.resolve_client(known, settings.TRUSTED_PROXIES)
+    return locality.in_networks(client, settings.DASHBOARD_NETWORKS)
+
+
+def has_unlocked(request: HttpRequest, on: Locks) -> bool:
+    """Whether the session's user has opened every lock that is on."""
+    user = request.user
+    if not (user.is_authenticated and user.is_active and getattr(user, "is_staff", False)):
+        return False
+    return not on.totp or bool(getattr(user, "is_verified", bool)())
+
+
+def admits(request: HttpRequest) -> bool:
+    """The admin site's `has_permission`."""
+    on = locks(request)
+    return is_admitted_openly(request) if on.are_open else has_unlocked(request, on)
+
+
+def refusal(request: HttpRequest) -> GateRefusal | None:
+    """Why the request must not go on; None lets it."""
+    known = facts(request)
+    if not locality.host_is_allowed(known.host, settings.NAMED_HOSTS):
+        return HOST_REFUSED
+    is_api = request.path.startswith(API_PREFIX)
+    if is_api and request.method not in _SAFE_METHODS and locality.is_cross_site(known):
+        # Forms are covered by Django's CSRF check; API views take no token.
+        return CROSS_SITE_REFUSED
+    on = locks(request)
+    if on.are_open:
+        return None if is_admitted_openly(request) else STRANGER_REFUSED
+    if is_api and not has_unlocked(request, on):
+        return TOTP_REFUSED if on.totp else PASSWORD_REFUSED
+    # Pages: the admin site asks `admits` and leads to the sign-in.
+    return None
+
+
+def operator() -> User:
+    """The built-in user that an open dashboard acts as; made when it is first needed."""
+    user, _ = User.objects.get_or_create(
+        username=OPERATOR_NAME,
+        defaults={"is_staff": True, "is_superuser": True, "password": make_password(None)},
+    )
+    return user
+
+
+class GateMiddleware:
+    """Refuses what must not reach the dashboard. It stands behind the middleware that sets `request.user`."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not is_exempt(request.path) and (refused := refusal(request)) is not None:
+            return refusal_response(request, refused)
+        return self.get_response(request)
+
+
+class OperatorMiddleware:
+    """Makes an open dashboard's request act as the operator, unless somebody is signed in anyway."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not is_exempt(request.path) and locks(request).are_open and is_admitted_openly(request):
+            user = request.user
+            if not (user.is_authenticated and user.is_active and getattr(user, "is_staff", False)):
+                request.user = operator()
+        return self.get_response(request)
+
+
+def is_exempt(path: str) -> bool:
+    """Health probes and static files tell nothing and are asked for under any name."""
+    return any(path == prefix or path.startswith(prefix + "/") for prefix in _EXEMPT)
+
+
+def refusal_response(request: HttpRequest, refused: GateRefusal) -> HttpResponse:
+    if request.path.startswith(API_PREFIX):
+        message = " ".join((refused.message, *refused.ways_in))
+        return JsonResponse({"error": {"code": refused.code, "message": message}}, status=refused.status)
+    return HttpResponse(render_to_string("gate/refused.html", {"refusal": refused}), status=refused.status)

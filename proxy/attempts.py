@@ -94,7 +94,7 @@ class Attempts:
         self._excluded: dict[str, PassedOver] = {}
         self._transient_failures = 0
         self._last: Refused | None = None
-        self._entry = self._conversation()
+        self._entry: Entry | None = None
 
     async def run(self) -> Served:
         """Raises Surfaced when no account serves."""
@@ -122,6 +122,9 @@ class Attempts:
 
     def _choose(self) -> Member:
         turn, pool = self._turn, self._services.pool
+        if self._entry is None:
+            # Looked up together with the choice: a twin may have chosen a moment ago.
+            self._entry = self._conversation()
         ask = self._ask()
         choice = pool.choose(ask)
         turn.record.routing = {
@@ -162,7 +165,7 @@ class Attempts:
         candidate = member.candidate
         by_limit = outcome.effect in (Effect.RATE_LIMITED, Effect.QUOTA_EXCEEDED)
         until = candidate.reset_at if by_limit else None
-        reason = f"{outcome.name}: {outcome.reason}" if outcome.reason else outcome.name
+        reason = outcome.name if by_limit or not outcome.reason else f"{outcome.name}: {outcome.reason}"
         self._excluded[candidate.account_id] = PassedOver(
             candidate.account_id, candidate.label, reason, until, by_limit
         )

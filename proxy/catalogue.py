@@ -13,7 +13,7 @@ from proxy.attempts import Services
 from proxy.errors import Surfaced
 from proxy.outcomes import UpstreamError
 from proxy.pool import Member, Token
-from proxy.routing import Ask, PassedOver, Refusal
+from proxy.routing import Ask, PassedOver, Refusal, obstacle
 from proxy.surface import nobody, surfaced
 from proxy.upstream import broken, refusal_of
 
@@ -71,22 +71,27 @@ class CatalogueCache:
 
     async def _ask_pool(self, query: str) -> Catalogue:
         """Asks one account after the other. A helper endpoint says nothing about an account's health."""
-        services = self._services
-        excluded: dict[str, PassedOver] = {}
         last: UpstreamError | None = None
-        while True:
-            choice = services.pool.choose(Ask(excluded=excluded, strategy="usage_weighted"))
-            if isinstance(choice, Refusal):
-                raise surfaced(last, choice.passed_over, native=True) if last else nobody(choice)
-            member = services.pool.member(choice.account_id)
-            if member is None:
-                raise LookupError(choice.account_id)
+        for member in self._readers():
             result = await self._ask_member(member, query)
             if isinstance(result, Catalogue):
                 return result
             last = result
-            candidate = member.candidate
-            excluded[candidate.account_id] = PassedOver(candidate.account_id, candidate.label, result.message)
+        if last is not None:
+            raise surfaced(last, (), native=True)
+        raise nobody(Refusal(tuple(self._obstacles())))
+
+    def _readers(self) -> list[Member]:
+        """Accounts that can read: a used-up limit is no obstacle, it only makes them second choice."""
+        pool = self._services.pool
+        able = [candidate for candidate in pool.candidates() if candidate.status == "active" or candidate.is_limited]
+        able.sort(key=lambda candidate: (candidate.is_limited, candidate.error_count, candidate.account_id))
+        return [member for candidate in able if (member := pool.member(candidate.account_id)) is not None]
+
+    def _obstacles(self) -> list[PassedOver]:
+        now = self._services.clock()
+        found = (obstacle(candidate, Ask(), now) for candidate in self._services.pool.candidates())
+        return [passed_over for passed_over in found if passed_over is not None]
 
     async def _ask_member(self, member: Member, query: str) -> Catalogue | UpstreamError:
         for is_retry in (False, True):

@@ -1,0 +1,369 @@
+"""Accounts: their state and windows, and what an operator does with them. Credentials are never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.forms import ModelForm
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from accounts import auth_file, services, tokens
+from accounts.models import Account, AccountEvent, AuditEvent, JobRun
+from codexproxy.admin_base import (
+    ModelAdmin,
+    ReadOnlyModelAdmin,
+    TabularInline,
+    action,
+    display,
+    percent_meter,
+    status_badge,
+    time_cell,
+    windows_of,
+)
+
+
+class PlanFilter(admin.SimpleListFilter):
+    title = "plan"
+    parameter_name = "plan"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        plans = Account.objects.order_by("plan_type").values_list("plan_type", flat=True).distinct()
+        return [(plan, plan) for plan in plans]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Account]) -> QuerySet[Account]:
+        return queryset.filter(plan_type=self.value()) if self.value() else queryset
+
+
+class ManyFilesInput(forms.ClearableFileInput):
+    allow_multiple_selected = True
+
+
+class ForgetfulTextarea(forms.Textarea):
+    """SECURITY: tokens that were refused are not sent back into the page."""
+
+    def format_value(self, value: Any) -> str | None:
+        return None
+
+
+class ManyFilesField(forms.FileField):
+    widget = ManyFilesInput
+
+    def clean(self, data: Any, initial: Any = None) -> list[Any]:
+        clean_one = super().clean
+        return [clean_one(file, initial) for file in data or []]
+
+
+class ImportForm(forms.Form):
+    """One or several auth.json files, chosen or pasted."""
+
+    uploads = ManyFilesField(
+        label="auth.json files",
+        required=False,
+        # The parser names the file that is empty; Django's own error does not.
+        allow_empty_file=True,
+        help_text="Codex CLI keeps it in ~/.codex/auth.json. Several files may be chosen at once.",
+    )
+    pasted = forms.CharField(
+        label="or paste one",
+        required=False,
+        strip=True,
+        max_length=auth_file.MAX_AUTH_FILE_BYTES,
+        widget=ForgetfulTextarea(attrs={"spellcheck": "false", "autocomplete": "off"}),
+    )
+
+    def clean_uploads(self) -> list[auth_file.ParsedAuth]:
+        found, errors = [], []
+        for file in self.cleaned_data["uploads"]:
+            if file.size > auth_file.MAX_AUTH_FILE_BYTES:
+                errors.append(f"{file.name}: is too large to be an auth.json")
+                continue
+            try:
+                found.append(auth_file.parse(file.read()))
+            except auth_file.AuthFileError as error:
+                errors.append(f"{file.name}: {error}")
+        if errors:
+            raise forms.ValidationError(errors)
+        return found
+
+    def clean_pasted(self) -> list[auth_file.ParsedAuth]:
+        text = self.cleaned_data["pasted"]
+        if not text:
+            return []
+        try:
+            return [auth_file.parse(text.encode())]
+        except auth_file.AuthFileError as error:
+            raise forms.ValidationError(str(error)) from error
+
+    def found(self) -> list[auth_file.ParsedAuth]:
+        return [*self.cleaned_data["uploads"], *self.cleaned_data["pasted"]]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if not self.errors and not (cleaned["uploads"] or cleaned["pasted"]):
+            raise forms.ValidationError("Choose a file or paste its content.")
+        return cleaned
+
+
+class EventInline(TabularInline):
+    model = AccountEvent
+    fields = readonly_fields = ("at", "kind", "detail")
+    ordering = ("-at",)
+    verbose_name_plural = "What happened"
+    per_page = 20
+    extra = 0
+    can_delete = False
+    hide_title = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Account | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Account | None = None) -> bool:
+        return False
+
+
+@admin.register(Account)
+class AccountAdmin(ModelAdmin):
+    list_display = (
+        "name",
+        "workspace",
+        "plan_type",
+        "state",
+        "five_hours",
+        "week",
+        "last_refresh",
+        "token_expiry",
+        "buttons",
+    )
+    list_filter = ("status", PlanFilter)
+    search_fields = ("email", "alias")
+    ordering = ("email", "id")
+    list_fullwidth = True
+    actions = ("pause_selected", "resume_selected", "refresh_selected")
+    inlines = (EventInline,)
+    change_form_outer_before_template = "admin/accounts/account/toolbar.html"
+    fieldsets = (
+        (None, {"fields": ("alias", "email", "plan_type", "state", "windows")}),
+        ("Identity", {"fields": ("workspace", "chatgpt_account_id", "chatgpt_user_id", "created_at")}),
+        # SECURITY: what is known about the tokens; the tokens themselves are in no form and no list.
+        ("Sign-in", {"fields": ("source", "generation", "last_refresh", "token_expiry")}),
+    )
+    readonly_fields = (
+        "email",
+        "plan_type",
+        "state",
+        "windows",
+        "workspace",
+        "chatgpt_account_id",
+        "chatgpt_user_id",
+        "created_at",
+        "source",
+        "generation",
+        "last_refresh",
+        "token_expiry",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
+        accounts: QuerySet[Account] = super().get_queryset(request)
+        # Columns instead of select_related: loading a credential would decrypt its tokens.
+        return accounts.prefetch_related("windows").annotate(
+            token_source=F("credential__source"),
+            token_generation=F("credential__generation"),
+            token_refreshed_at=F("credential__refreshed_at"),
+            token_expires_at=F("credential__access_expires_at"),
+        )
+
+    @display(description="account", ordering="email")
+    def name(self, account: Account) -> str:
+        return render_to_string("admin/accounts/account/name.html", {"account": account})
+
+    @display(description="workspace", ordering="workspace_label")
+    def workspace(self, account: Account) -> str:
+        return account.workspace_label or account.workspace_id or "personal"
+
+    @display(description="status", ordering="status")
+    def state(self, account: Account) -> str:
+        return status_badge(account, timezone.now())
+
+    @display(description="5 hours")
+    def five_hours(self, account: Account) -> str:
+        return percent_meter(windows_of(account, timezone.now())[0])
+
+    @display(description="week")
+    def week(self, account: Account) -> str:
+        return percent_meter(windows_of(account, timezone.now())[1])
+
+    @display(description="windows")
+    def windows(self, account: Account) -> str:
+        views = windows_of(account, timezone.now())
+        return render_to_string("admin/accounts/account/windows.html", {"views": views})
+
+    @display(description="last refresh")
+    def last_refresh(self, account: Account) -> str:
+        return time_cell(getattr(account, "token_refreshed_at", None), timezone.now())
+
+    @display(description="token ends")
+    def token_expiry(self, account: Account) -> str:
+        return time_cell(getattr(account, "token_expires_at", None), timezone.now())
+
+    @display(description="came from")
+    def source(self, account: Account) -> str:
+        return str(getattr(account, "token_source", None) or "–")
+
+    @display(description="generation")
+    def generation(self, account: Account) -> str:
+        return str(getattr(account, "token_generation", None) or "–")
+
+    @display(description="actions")
+    def buttons(self, account: Account) -> str:
+        return render_to_string("admin/accounts/account/buttons.html", _button_context(account))
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_POST(self.act))
+        own = [path("<path:object_id>/do/<slug:verb>/", view, name="accounts_account_do")]
+        urls: list[URLPattern] = super().get_urls()
+        return own + urls
+
+    def act(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
+        """One button of one account.
+
+        SECURITY: a POST with Django's token, since no web page of another site may press it in an open
+        dashboard; Unfold's own row actions are links.
+        """
+        account = self.get_object(request, unquote(object_id))
+        if account is None or verb not in _VERBS:
+            raise Http404
+        self._act_on(request, [account], verb)
+        if "stay" in request.POST:
+            return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[quote(account.pk)]))
+        return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
+
+    def _act_on(self, request: HttpRequest, accounts: list[Account], verb: str) -> None:
+        done_words, do = _VERBS[verb]
+        done = []
+        for account in accounts:
+            try:
+                do(account)
+            except (services.StateConflict, tokens.RefreshFailed, tokens.RefreshRefused) as error:
+                self.message_user(request, f"{account.display_name}: {error}", messages.ERROR)
+            except Account.DoesNotExist:
+                self.message_user(request, f"{account.display_name} is gone.", messages.WARNING)
+            else:
+                done.append(account.display_name)
+        if done:
+            self.message_user(request, f"{done_words}: {', '.join(done)}", messages.SUCCESS)
+
+    @action(description="Pause")
+    def pause_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self._act_on(request, list(queryset), "pause")
+
+    @action(description="Resume")
+    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self._act_on(request, list(queryset), "resume")
+
+    @action(description="Refresh token")
+    def refresh_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self._act_on(request, list(queryset), "refresh")
+
+    def save_model(self, request: HttpRequest, obj: Account, form: ModelForm[Any], change: bool) -> None:
+        services.account_rename(account_id=obj.pk, alias=form.cleaned_data["alias"])
+
+    def delete_model(self, request: HttpRequest, obj: Account) -> None:
+        services.account_delete(account_id=obj.pk)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        for account_id in list(queryset.values_list("pk", flat=True)):
+            services.account_delete(account_id=account_id)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Without the collector: it would list thousands of usage samples, and decrypt the credentials."""
+        names = [f"{account.display_name}, its sign-in and its usage history" for account in objs]
+        return names, {"accounts": len(names)}, set(), []
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        account = self.get_object(request, unquote(object_id))
+        context = {**(extra_context or {}), **(_button_context(account) if account else {})}
+        context["show_save_and_add_another"] = False
+        return super().change_view(request, object_id, form_url, context)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Adding an account is importing its auth.json."""
+        is_sent = request.method == "POST"
+        form = ImportForm(request.POST, request.FILES) if is_sent else ImportForm()
+        if is_sent and form.is_valid() and self._import(request, form):
+            return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Add account",
+            "opts": self.opts,
+            "form": form,
+        }
+        return TemplateResponse(request, "admin/accounts/account/import.html", context)
+
+    def _import(self, request: HttpRequest, form: ImportForm) -> bool:
+        """All of them or none; what cannot be stored is told in the form."""
+        try:
+            with transaction.atomic():
+                results = [services.account_import(auth=auth, source="dashboard") for auth in form.found()]
+        except ValidationError as error:
+            form.add_error(None, error.messages)
+            return False
+        for result in results:
+            done = "Imported" if result.created else "Updated"
+            self.message_user(request, f"{done}: {result.account.display_name}", messages.SUCCESS)
+        return True
+
+
+def _button_context(account: Account) -> dict[str, Any]:
+    def url(verb: str) -> str:
+        return reverse("admin:accounts_account_do", args=[quote(account.pk), verb])
+
+    is_paused = account.status == Account.Status.PAUSED
+    return {
+        "account": account,
+        "toggle_url": url("resume" if is_paused else "pause"),
+        "toggle_words": "Resume" if is_paused else "Pause",
+        "refresh_url": url("refresh"),
+    }
+
+
+_VERBS: dict[str, tuple[str, Callable[[Account], object]]] = {
+    "pause": ("Paused", lambda account: services.account_pause(account_id=account.pk)),
+    "resume": ("Resumed", lambda account: services.account_resume(account_id=account.pk)),
+    "refresh": ("Token refreshed", lambda account: tokens.refresh_now(account_id=account.pk)),
+}
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyModelAdmin):
+    list_display = ("at", "actor", "action", "subject", "address")
+    list_filter = ("action",)
+    search_fields = ("actor", "subject", "detail")
+    ordering = ("-at",)
+
+
+@admin.register(JobRun)
+class JobRunAdmin(ReadOnlyModelAdmin):
+    list_display = ("name", "started_at", "ended_at", "error")
+    ordering = ("name",)

@@ -1,0 +1,34 @@
+"""Leases: one process at a time does one thing, and a process that died does not keep it for ever."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from accounts.models import Lease
+
+
+def acquire(name: str, *, holder: UUID, ttl_s: float, now: datetime) -> bool:
+    """Take the lease, take over an expired one, or prolong one's own."""
+    rows = Lease.objects.filter(pk=name)
+    expires_at = now + timedelta(seconds=ttl_s)
+    free = rows.filter(Q(holder=holder) | Q(expires_at__lte=now))
+    if free.update(holder=holder, expires_at=expires_at):
+        return True
+    if rows.exists():
+        return False
+    try:
+        with transaction.atomic():
+            Lease.objects.create(name=name, holder=holder, expires_at=expires_at)
+    except IntegrityError:
+        # Somebody else was quicker.
+        return False
+    return True
+
+
+def release(name: str, holder: UUID) -> None:
+    """Give it back; one that somebody else has taken over meanwhile stays theirs."""
+    Lease.objects.filter(pk=name, holder=holder).delete()

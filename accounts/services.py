@@ -1,0 +1,296 @@
+"""Writes: what an operator does with an account, and what upstream has told about it.
+
+Each is one transaction that records an event and raises the version. Those that the data plane calls are
+compare-and-set, and return the new version, or None when the account is no longer in a state to change from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from accounts import changes
+from accounts.auth_file import ParsedAuth
+from accounts.claims import read_claims
+from accounts.identity import UNKNOWN_EMAIL, UNKNOWN_PLAN, coerce_plan_type
+from accounts.models import Account, AccountEvent, Credential
+
+Status = Account.Status
+
+LIMITED = (Status.RATE_LIMITED, Status.QUOTA_EXCEEDED)
+_USABLE = (Status.ACTIVE, *LIMITED)
+_OPERABLE = (*_USABLE, Status.PAUSED)
+
+_NO_BLOCK: dict[str, Any] = {
+    "status_reason": "",
+    "blocked_at": None,
+    "reset_at": None,
+    "block_window_reset_at": None,
+}
+
+
+class StateConflict(Exception):
+    """The account is in a state that this act does not apply to."""
+
+    code = "account_state_transition_invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    account: Account
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewTokens:
+    """What a refresh has brought. An empty id token means that the former one stays."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    id_token: str = field(repr=False)
+    access_expires_at: datetime | None
+    refreshed_at: datetime
+
+
+@transaction.atomic
+def account_import(*, auth: ParsedAuth, source: str) -> ImportResult:
+    """Add the account, or give a known one its new tokens. A paused account stays paused."""
+    account = _known(auth)
+    if account is not None:
+        return ImportResult(_updated(account, auth, source), created=False)
+    try:
+        # A savepoint: the loser of a race goes on in the same transaction.
+        with transaction.atomic():
+            return ImportResult(_created(auth, source), created=True)
+    except IntegrityError:
+        account = _known(auth)
+        if account is None:
+            raise
+    return ImportResult(_updated(account, auth, source), created=False)
+
+
+@transaction.atomic
+def account_pause(*, account_id: str) -> Account:
+    """Raises Account.DoesNotExist and StateConflict."""
+    return _operate(account_id, Status.PAUSED, "paused")
+
+
+@transaction.atomic
+def account_resume(*, account_id: str) -> Account:
+    """Make it active, also one that waits for a reset. Raises Account.DoesNotExist and StateConflict."""
+    return _operate(account_id, Status.ACTIVE, "resumed")
+
+
+@transaction.atomic
+def account_rename(*, account_id: str, alias: str) -> Account:
+    """Raises Account.DoesNotExist and ValidationError."""
+    account = Account.objects.get(pk=account_id)
+    account.alias = alias.strip()
+    account.full_clean()
+    account.save(update_fields=["alias", "updated_at"])
+    _record(account_id, "renamed", account.alias)
+    return account
+
+
+@transaction.atomic
+def account_delete(*, account_id: str) -> None:
+    """With its credential, windows and events. Raises Account.DoesNotExist."""
+    deleted, _ = Account.objects.filter(pk=account_id).delete()
+    if not deleted:
+        raise Account.DoesNotExist(account_id)
+    changes.bump()
+
+
+@transaction.atomic
+def account_block(
+    *,
+    account_id: str,
+    status: str,
+    reason: str,
+    blocked_at: datetime,
+    reset_at: datetime | None,
+    window_reset_at: datetime | None,
+) -> int | None:
+    """Upstream has refused for a limit. An older refusal never replaces a newer one."""
+    if status not in LIMITED:
+        raise ValueError(f"{status} is not a limit")
+    rows = Account.objects.filter(pk=account_id, status__in=_USABLE)
+    changed = _set(
+        rows.filter(Q(blocked_at=None) | Q(blocked_at__lte=blocked_at)),
+        status=status,
+        status_reason=reason,
+        blocked_at=blocked_at,
+        reset_at=reset_at,
+        block_window_reset_at=window_reset_at,
+    )
+    until = f" until {reset_at:%Y-%m-%d %H:%M:%S} UTC" if reset_at else ""
+    return _record(account_id, status, f"{reason}{until}".strip()) if changed else None
+
+
+@transaction.atomic
+def account_unblock(*, account_id: str, cause: str, blocked_at: datetime | None = None) -> int | None:
+    """The limit is over. With `blocked_at`, only that block is lifted: old proof lifts no newer one."""
+    rows = Account.objects.filter(pk=account_id, status__in=LIMITED)
+    if blocked_at is not None:
+        rows = rows.filter(blocked_at=blocked_at)
+    changed = _set(rows, status=Status.ACTIVE, **_NO_BLOCK)
+    return _record(account_id, "unblocked", cause) if changed else None
+
+
+@transaction.atomic
+def account_require_sign_in(*, account_id: str, reason: str, generation: int | None = None) -> int | None:
+    """Its tokens are refused for good. With `generation`, only if those are still the stored ones."""
+    rows = Account.objects.filter(pk=account_id, status__in=_OPERABLE)
+    if generation is not None:
+        rows = rows.filter(credential__generation=generation)
+    changed = _set(rows, **(_NO_BLOCK | {"status": Status.REAUTH_REQUIRED, "status_reason": reason}))
+    return _record(account_id, Status.REAUTH_REQUIRED, reason) if changed else None
+
+
+@transaction.atomic
+def account_deactivate(*, account_id: str, reason: str) -> int | None:
+    """Upstream has closed the account."""
+    rows = Account.objects.filter(pk=account_id).exclude(status=Status.DEACTIVATED)
+    changed = _set(rows, **(_NO_BLOCK | {"status": Status.DEACTIVATED, "status_reason": reason}))
+    return _record(account_id, Status.DEACTIVATED, reason) if changed else None
+
+
+@transaction.atomic
+def account_update_plan(*, account_id: str, plan_type: str) -> int | None:
+    """None when the plan is what it was, or is not told."""
+    plan = coerce_plan_type(plan_type)[:40]
+    if plan == UNKNOWN_PLAN:
+        return None
+    changed = _set(Account.objects.filter(pk=account_id).exclude(plan_type=plan), plan_type=plan)
+    return _record(account_id, "plan", plan) if changed else None
+
+
+@transaction.atomic
+def credential_store(*, account_id: str, expected_generation: int, tokens: NewTokens) -> Credential | None:
+    """Store refreshed tokens; None when others have come meanwhile, which then are the valid ones."""
+    values: dict[str, Any] = {
+        "access_token": tokens.access_token,
+        "refresh_token": tokens.refresh_token,
+        "access_expires_at": tokens.access_expires_at,
+        "refreshed_at": tokens.refreshed_at,
+        "rotated_at": tokens.refreshed_at,
+        "generation": expected_generation + 1,
+    }
+    if tokens.id_token:
+        values["id_token"] = tokens.id_token
+    rows = Credential.objects.filter(pk=account_id, generation=expected_generation)
+    if not rows.update(**values):
+        return None
+    _learn_from(account_id, tokens.id_token)
+    # Tokens that upstream has just issued are the proof that no sign-in is needed.
+    signed_out = Account.objects.filter(pk=account_id, status=Status.REAUTH_REQUIRED)
+    _set(signed_out, status=Status.ACTIVE, **_NO_BLOCK)
+    _record(account_id, "refreshed", f"generation {expected_generation + 1}")
+    return Credential.objects.get(pk=account_id)
+
+
+def _known(auth: ParsedAuth) -> Account | None:
+    """The row of the same person in the same ChatGPT account."""
+    user_id = auth.claims.user_id
+    if auth.chatgpt_account_id and user_id:
+        same = Account.objects.filter(chatgpt_account_id=auth.chatgpt_account_id, chatgpt_user_id=user_id)
+        if (account := same.order_by("created_at").first()) is not None:
+            return account
+    rows = Account.objects.in_bulk(auth.account_ids)
+    return next((row for name in auth.account_ids if (row := rows.get(name)) and _is_same(row, auth)), None)
+
+
+def _is_same(account: Account, auth: ParsedAuth) -> bool:
+    """Whether a row with a fitting id is this person's: a shared workspace gives two people the same id."""
+    if account.chatgpt_user_id and auth.claims.user_id:
+        return account.chatgpt_user_id == auth.claims.user_id
+    if UNKNOWN_EMAIL in (account.email, auth.email):
+        return True
+    return account.email.casefold() == auth.email.casefold()
+
+
+def _created(auth: ParsedAuth, source: str) -> Account:
+    taken = set(Account.objects.filter(pk__in=auth.account_ids).values_list("pk", flat=True))
+    free = [name for name in auth.account_ids if name not in taken]
+    account = Account(
+        id=free[0] if free else auth.account_ids[-1],
+        chatgpt_account_id=auth.chatgpt_account_id,
+        chatgpt_user_id=auth.claims.user_id,
+        workspace_id=auth.claims.workspace_id,
+        workspace_label=auth.claims.workspace_label,
+        email=auth.email,
+        plan_type=auth.plan_type,
+    )
+    account.full_clean(validate_unique=False)
+    account.save(force_insert=True)
+    Credential.objects.create(account=account, source=source, **_tokens_of(auth))
+    _record(account.pk, "imported", source)
+    return account
+
+
+def _updated(account: Account, auth: ParsedAuth, source: str) -> Account:
+    rows = Account.objects.filter(pk=account.pk)
+    learned = {
+        "chatgpt_account_id": auth.chatgpt_account_id,
+        "chatgpt_user_id": auth.claims.user_id,
+        "workspace_id": auth.claims.workspace_id,
+        "workspace_label": auth.claims.workspace_label,
+        "email": auth.claims.email,
+        "plan_type": auth.plan_type if auth.claims.plan_type else "",
+    }
+    # What the new file does not say stays as it was known.
+    _set(rows, **_NO_BLOCK, **{name: value for name, value in learned.items() if value})
+    _set(rows.exclude(status=Status.PAUSED), status=Status.ACTIVE)
+    tokens = _tokens_of(auth) | {"source": source, "rotated_at": None}
+    if not Credential.objects.filter(pk=account.pk).update(generation=F("generation") + 1, **tokens):
+        Credential.objects.create(account=account, **tokens)
+    _record(account.pk, "imported again", source)
+    return rows.get()
+
+
+def _tokens_of(auth: ParsedAuth) -> dict[str, Any]:
+    now = timezone.now()
+    return {
+        "access_token": auth.access_token,
+        "refresh_token": auth.refresh_token,
+        "id_token": auth.id_token,
+        "access_expires_at": auth.access_expires_at,
+        "refreshed_at": min(auth.refreshed_at or now, now),
+    }
+
+
+def _operate(account_id: str, status: str, kind: str) -> Account:
+    rows = Account.objects.filter(pk=account_id)
+    if not _set(rows.filter(status__in=_OPERABLE), status=status, **_NO_BLOCK):
+        account = rows.get()
+        raise StateConflict(
+            f"{account.display_name} cannot be {kind}: it is {account.get_status_display().lower()}. "
+            "Import it again after signing in."
+        )
+    _record(account_id, kind)
+    return rows.get()
+
+
+def _learn_from(account_id: str, id_token: str) -> None:
+    claims = read_claims(id_token)
+    learned: dict[str, Any] = {}
+    if claims.email:
+        learned["email"] = claims.email
+    if claims.plan_type:
+        learned["plan_type"] = coerce_plan_type(claims.plan_type)
+    if learned:
+        _set(Account.objects.filter(pk=account_id), **learned)
+
+
+def _set(rows: QuerySet[Account], **values: Any) -> int:
+    return rows.update(updated_at=timezone.now(), **values)
+
+
+def _record(account_id: str, kind: str, detail: str = "") -> int:
+    AccountEvent.objects.create(account_id=account_id, kind=kind, detail=detail)
+    return changes.bump()

@@ -1,0 +1,174 @@
+"""One command: python -m benchmarks. Measures direct, bare and codexproxy side by side, in rounds."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.workloads import WORKLOADS
+
+ROOT = Path(__file__).resolve().parent.parent
+PATH = "/backend-api/codex/responses"
+
+
+@dataclass(slots=True)
+class Target:
+    name: str
+    url: str
+    pid: int | None = None
+    rates: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    firsts_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    cpu_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def pinned(core: int, command: list[str]) -> list[str]:
+    """On a core of its own, so that the load never takes time from the server."""
+    cores = os.cpu_count() or 1
+    return (
+        ["taskset", "-c", str(core % cores), *command] if shutil.which("taskset") and cores > 1 else command
+    )
+
+
+@contextlib.contextmanager
+def running(command: list[str], environment: dict[str, str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_for(port, process)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SystemExit(f"{process.args!r} ended with {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+            return
+        time.sleep(0.05)
+    raise SystemExit(f"{process.args!r} does not listen on {port}")
+
+
+def cpu_s(pid: int | None) -> float:
+    """User and system time of a process so far."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(target: Target, workload: str, scale: float) -> None:
+    before = cpu_s(target.pid)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.load",
+        "--url",
+        target.url,
+        "--workload",
+        workload,
+        "--scale",
+        str(scale),
+    ]
+    output = subprocess.run(pinned(1, command), cwd=ROOT, check=True, capture_output=True).stdout
+    result = json.loads(output)
+    requests = len(result["first_s"])
+    if result["failed"]:
+        raise SystemExit(f"{target.name}: {result['failed']} of {requests} answers were incomplete")
+    target.rates[workload].append(requests / result["elapsed_s"])
+    target.firsts_ms[workload].append(1000 * statistics.median(result["first_s"]))
+    target.cpu_ms[workload].append(1000 * (cpu_s(target.pid) - before) / requests)
+
+
+def import_account(environment: dict[str, str], folder: Path) -> None:
+    """An account of the simulator's making, whose token does not expire while we measure."""
+    from proxy.simulator import Simulator
+
+    account = Simulator().add_account("acct-bench", email="bench@example.com", plan="pro")
+    file = folder / "auth.json"
+    file.write_text(json.dumps(account.auth_json(expires_at=time.time() + 86_400)))
+    for command in (["migrate", "-v0"], ["import_accounts", str(file)]):
+        subprocess.run(
+            [sys.executable, "manage.py", *command], cwd=ROOT, env={**os.environ, **environment}, check=True,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+def report(targets: list[Target]) -> None:
+    bare = next(target for target in targets if target.name == "bare")
+    titles = ("workload", "target", "requests/s", "of bare", "first byte ms", "over bare", "CPU ms/request")
+    print(("{:10}{:12}" + "{:>15}" * 5).format(*titles))
+    for workload in WORKLOADS:
+        for target in targets:
+            rate = statistics.median(target.rates[workload.name])
+            first = statistics.median(target.firsts_ms[workload.name])
+            cpu = statistics.median(target.cpu_ms[workload.name])
+            of_bare = rate / statistics.median(bare.rates[workload.name])
+            over = first - statistics.median(bare.firsts_ms[workload.name])
+            figures = (f"{rate:.1f}", f"{of_bare:.2f}", f"{first:.2f}", f"{over:+.2f}", f"{cpu:.2f}")
+            print(("{:10}{:12}" + "{:>15}" * 5).format(workload.name, target.name, *figures))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of each workload's requests")
+    options = parser.parse_args()
+    upstream, bare, ours = free_port(), free_port(), free_port()
+    base = f"http://127.0.0.1:{upstream}/backend-api"
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        environment = {
+            "CODEXPROXY_DATA_DIR": folder,
+            "CODEXPROXY_UPSTREAM_BASE_URL": base,
+            "CODEXPROXY_AUTH_BASE_URL": f"http://127.0.0.1:{upstream}",
+            "CODEXPROXY_USAGE_REFRESH_INTERVAL_S": "0",
+            "BENCH_UPSTREAM": base,
+        }
+        import_account(environment, Path(folder))
+        python = sys.executable
+        upstream_command = [python, "-m", "benchmarks.upstream", "--port", str(upstream)]
+        bare_command = [python, "-m", "daphne", "-p", str(bare), "-v", "0", "benchmarks.bare:application"]
+        ours_command = [python, "manage.py", "serve", "--port", str(ours)]
+        stack.enter_context(running(pinned(1, upstream_command), environment, upstream))
+        bare_process = stack.enter_context(running(pinned(0, bare_command), environment, bare))
+        ours_process = stack.enter_context(running(pinned(0, ours_command), environment, ours))
+        targets = [
+            Target("direct", f"http://127.0.0.1:{upstream}{PATH}"),
+            Target("bare", f"http://127.0.0.1:{bare}{PATH}", bare_process.pid),
+            Target("codexproxy", f"http://127.0.0.1:{ours}{PATH}", ours_process.pid),
+        ]
+        for target in targets:
+            measure(target, "single", 0.2)
+            target.rates.clear(), target.firsts_ms.clear(), target.cpu_ms.clear()
+        for _ in range(options.rounds):
+            for workload in WORKLOADS:
+                for target in targets:
+                    measure(target, workload.name, options.scale)
+        report(targets)
+
+
+if __name__ == "__main__":
+    main()

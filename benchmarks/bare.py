@@ -1,0 +1,36 @@
+"""Our limit: Daphne as it is, and the same HTTP client, passing blocks on and nothing else."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from codexproxy.http import HttpClient
+
+_UPSTREAM = os.environ["BENCH_UPSTREAM"]
+_client: HttpClient | None = None
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    global _client
+    if _client is None:
+        _client = HttpClient()
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
+    response = await _client.send("POST", _UPSTREAM + "/codex/responses", headers, bytes(body))
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": [(b"content-type", b"text/event-stream")],
+        }
+    )
+    async for block in response.blocks():
+        await send({"type": "http.response.body", "body": block, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await response.close()

@@ -1,0 +1,85 @@
+"""The load generator: raw sockets, so that what is measured is the server and not the client."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from urllib.parse import urlsplit
+
+from benchmarks.workloads import WORKLOADS, Workload, body
+
+
+@dataclass(slots=True)
+class Measured:
+    """Seconds; `first` is from the request's last byte to the first byte of an answer's body."""
+
+    elapsed_s: float = 0.0
+    first_s: list[float] = field(default_factory=list)
+    failed: int = 0
+
+
+async def run(url: str, headers: dict[str, str], workload: Workload) -> Measured:
+    parts = urlsplit(url)
+    content = body(workload.model)
+    lines = [
+        f"POST {parts.path} HTTP/1.1",
+        f"host: {parts.netloc}",
+        "content-type: application/json",
+        "user-agent: benchmark",
+        f"content-length: {len(content)}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    request = "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+    measured = Measured()
+    left = iter(range(workload.requests))
+
+    async def worker() -> None:
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 20)
+        for _ in left:
+            began = time.perf_counter()
+            writer.write(request)
+            status = int((await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
+            first = await reader.readuntil(b"\r\n")
+            measured.first_s.append(time.perf_counter() - began)
+            if status != 200:
+                raise RuntimeError(f"{url} answered {status}: {first!r}")
+            if not await _is_complete(reader, int(first, 16)):
+                measured.failed += 1
+        writer.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(workload.at_once)))
+    measured.elapsed_s = time.perf_counter() - began
+    return measured
+
+
+async def _is_complete(reader: asyncio.StreamReader, size: int) -> bool:
+    """Read the chunked body to its end; whether the terminal event was in it."""
+    seen = b""
+    while size:
+        data = await reader.readexactly(size + 2)
+        seen = data if b"response.completed" in data else seen
+        size = int(await reader.readuntil(b"\r\n"), 16)
+    await reader.readexactly(2)
+    return b"response.completed" in seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--header", action="append", default=[])
+    parser.add_argument("--workload", required=True)
+    parser.add_argument("--scale", type=float, default=1.0)
+    options = parser.parse_args()
+    workload = next(workload for workload in WORKLOADS if workload.name == options.workload)
+    requests = max(workload.at_once, int(workload.requests * options.scale))
+    workload = Workload(workload.name, requests, workload.at_once, workload.model)
+    headers = dict(header.split(": ", 1) for header in options.header)
+    print(json.dumps(asdict(asyncio.run(run(options.url, headers, workload)))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""A loopback upstream that costs next to nothing: canned event streams over raw sockets.
+
+The events are those that the simulated upstream renders; the request's model picks the pace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+
+from benchmarks.workloads import EVENTS, STEADY_INTERVAL_S, STEADY_MODEL
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.I)
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_END = b"0\r\n\r\n"
+
+
+def event(kind: str, **fields: object) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+def stream() -> list[bytes]:
+    """The events of one answer: the preamble, deltas, and the terminal event with its usage."""
+    usage = {
+        "input_tokens": 5000,
+        "input_tokens_details": {"cached_tokens": 4000},
+        "output_tokens": EVENTS,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 5000 + EVENTS,
+    }
+    response = {"id": "resp_bench", "object": "response", "status": "in_progress", "model": "gpt-5.5"}
+    deltas = [
+        event(
+            "response.output_text.delta",
+            item_id="msg_1",
+            output_index=0,
+            content_index=0,
+            delta="lorem ipsum ",
+            sequence_number=n,
+        )
+        for n in range(EVENTS)
+    ]
+    completed = event("response.completed", response={**response, "status": "completed", "usage": usage})
+    return [event("response.created", response=response), *deltas, completed]
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+CHUNKS = [chunk(data) for data in stream()]
+
+
+class Upstream(asyncio.Protocol):
+    """One connection; requests one after another."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self._buffer = bytearray()
+        self._wanted = -1
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while True:
+            if self._wanted < 0:
+                end = self._buffer.find(b"\r\n\r\n")
+                if end < 0:
+                    return
+                found = _LENGTH.search(self._buffer, 0, end)
+                self._wanted = end + 4 + (int(found[1]) if found else 0)
+            if len(self._buffer) < self._wanted:
+                return
+            is_steady = self._buffer.find(STEADY_MODEL, 0, self._wanted) >= 0
+            del self._buffer[: self._wanted]
+            self._wanted = -1
+            self._answer(is_steady)
+
+    def _answer(self, is_steady: bool) -> None:
+        if not is_steady:
+            # An event a write, as fast as they come: what one read brings is up to the sockets.
+            self._transport.write(_HEAD)
+            for data in CHUNKS:
+                self._transport.write(data)
+            self._transport.write(_END)
+            return
+        self._transport.write(_HEAD + CHUNKS[0])
+        self._next(1)
+
+    def _next(self, index: int) -> None:
+        if self._transport.is_closing():
+            return
+        if index == len(CHUNKS):
+            self._transport.write(_END)
+            return
+        self._transport.write(CHUNKS[index])
+        asyncio.get_running_loop().call_later(STEADY_INTERVAL_S, self._next, index + 1)
+
+
+async def main(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=1024)
+    print("ready", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    asyncio.run(main(parser.parse_args().port))

@@ -1,0 +1,33 @@
+"""What is measured: how many requests, how many at once, how many events at which pace."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+EVENTS = 50
+STEADY_INTERVAL_S = 0.02
+STEADY_MODEL = b'"bench-steady"'
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    name: str
+    requests: int
+    at_once: int
+    model: str = "gpt-5.5"
+
+
+SINGLE = Workload("single", requests=150, at_once=1)
+BURST = Workload("burst", requests=800, at_once=32)
+STEADY = Workload("steady", requests=400, at_once=200, model="bench-steady")
+WORKLOADS = (SINGLE, BURST, STEADY)
+
+
+def body(model: str) -> bytes:
+    """A request of a usual size: about 20 kB, as a coding agent's second turn is."""
+    items = [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "lorem ipsum " * 150}]}
+        for _ in range(10)
+    ]
+    return json.dumps({"model": model, "input": items, "store": False, "stream": True}).encode()

@@ -1,0 +1,207 @@
+"""The request log: what was asked, which account served it, and why that one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import CharField, F, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, NullIf
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from accounts.models import Account
+from codexproxy.admin_base import (
+    UNKNOWN,
+    KeysetChangeList,
+    KeysetPaginator,
+    ReadOnlyModelAdmin,
+    display,
+    time_cell,
+)
+from requestlogs.models import RequestRecord
+
+# A list of models that were never used for days would only be in the way, and a DISTINCT over the
+# whole table takes seconds.
+_ROWS_FOR_MODEL_NAMES = 2_000
+_PERIODS = {
+    "1h": ("last hour", 1),
+    "24h": ("last 24 hours", 24),
+    "7d": ("last 7 days", 168),
+    "30d": ("last 30 days", 720),
+}
+
+
+class TimeFilter(admin.SimpleListFilter):
+    title = "time"
+    parameter_name = "period"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [(key, words) for key, (words, _) in _PERIODS.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[RequestRecord]) -> QuerySet[RequestRecord]:
+        period = _PERIODS.get(self.value() or "")
+        if period is None:
+            return queryset
+        return queryset.filter(requested_at__gte=timezone.now() - timedelta(hours=period[1]))
+
+
+class ModelFilter(admin.SimpleListFilter):
+    title = "model"
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        recent = RequestRecord.objects.order_by("-id").values_list("model", flat=True)[:_ROWS_FOR_MODEL_NAMES]
+        return [(name, name) for name in sorted({name for name in recent if name})]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[RequestRecord]) -> QuerySet[RequestRecord]:
+        return queryset.filter(model=self.value()) if self.value() else queryset
+
+
+class AccountFilter(admin.SimpleListFilter):
+    title = "account"
+    parameter_name = "account"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [(account.pk, account.display_name) for account in Account.objects.order_by("email")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[RequestRecord]) -> QuerySet[RequestRecord]:
+        return queryset.filter(account_id=self.value()) if self.value() else queryset
+
+
+class BeforeFilter(admin.SimpleListFilter):
+    """Not shown: it owns the paging parameter, which the change list would refuse as an unknown field."""
+
+    title = KeysetChangeList.parameter
+    parameter_name = KeysetChangeList.parameter
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[RequestRecord]) -> QuerySet[RequestRecord]:
+        return queryset
+
+
+@admin.register(RequestRecord)
+class RequestRecordAdmin(ReadOnlyModelAdmin):
+    list_display = (
+        "time",
+        "account_name",
+        "model",
+        "reasoning_effort",
+        "outcome",
+        "first_token",
+        "duration",
+        "tokens",
+        "cost",
+    )
+    list_display_links = ("time",)
+    list_filter = ("status", ModelFilter, AccountFilter, TimeFilter, BeforeFilter)
+    search_fields = ("request_id", "error_code", "conversation", "client")
+    ordering = ("-id",)
+    sortable_by = ()
+    list_per_page = 50
+    show_full_result_count = False
+    list_fullwidth = True
+    paginator = KeysetPaginator
+    change_form_outer_after_template = "admin/requestlogs/requestrecord/story.html"
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "request_id",
+                    "requested_at",
+                    "outcome",
+                    "status_code",
+                    "error_code",
+                    "error_message",
+                )
+            },
+        ),
+        (
+            "Request",
+            {"fields": ("account_name", "model", "reasoning_effort", "service_tier", "path", "transport")},
+        ),
+        ("Client", {"fields": ("client", "client_address", "api_key_id", "conversation")}),
+        ("Figures", {"fields": ("first_token", "duration", "tokens", "reasoning_tokens", "cost")}),
+    )
+    readonly_fields = ("outcome", "account_name", "first_token", "duration", "tokens", "cost")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RequestRecord]:
+        accounts = Account.objects.filter(pk=OuterRef("account_id"))
+        name = accounts.values(name=Coalesce(NullIf(F("alias"), Value("")), F("email")))
+        records: QuerySet[RequestRecord] = super().get_queryset(request)
+        records = records.annotate(found_name=Subquery(name, output_field=CharField()))
+        before = request.GET.get(KeysetChangeList.parameter, "")
+        return records.filter(pk__lt=int(before)) if before.isdecimal() and len(before) < 19 else records
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
+        return KeysetChangeList
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        record = self.get_object(request, object_id)
+        context = {**(extra_context or {}), "story": _story(record) if record else {}}
+        response: HttpResponse = super().change_view(request, object_id, form_url, context)
+        return response
+
+    @display(description="time")
+    def time(self, record: RequestRecord) -> str:
+        return time_cell(record.requested_at, timezone.now())
+
+    @display(description="account")
+    def account_name(self, record: RequestRecord) -> str:
+        return str(getattr(record, "found_name", None) or record.account_id or UNKNOWN)
+
+    @display(description="status")
+    def outcome(self, record: RequestRecord) -> str:
+        return render_to_string("admin/requestlogs/requestrecord/outcome.html", {"record": record})
+
+    @display(description="first token")
+    def first_token(self, record: RequestRecord) -> str:
+        return _seconds(record.first_token_ms)
+
+    @display(description="duration")
+    def duration(self, record: RequestRecord) -> str:
+        return _seconds(record.latency_ms)
+
+    @display(description="tokens in (cached) / out")
+    def tokens(self, record: RequestRecord) -> str:
+        return render_to_string("admin/requestlogs/requestrecord/tokens.html", {"record": record})
+
+    @display(description="cost")
+    def cost(self, record: RequestRecord) -> str:
+        return UNKNOWN if record.cost_usd is None else f"${record.cost_usd:.4f}"
+
+
+def _seconds(milliseconds: int | None) -> str:
+    return UNKNOWN if milliseconds is None else f"{milliseconds / 1000:.2f} s"
+
+
+def _story(record: RequestRecord) -> dict[str, Any]:
+    """The attempts, and why this account: with names where the records hold ids."""
+    names = {account.pk: account.display_name for account in Account.objects.all()}
+
+    def named(entries: object) -> list[dict[str, Any]]:
+        # Rows outlive the code that wrote them: what is not as expected is left out.
+        found = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        return [
+            {**entry, "account": names.get(str(entry.get("account_id")), entry.get("account_id"))}
+            for entry in found
+        ]
+
+    routing = record.routing if isinstance(record.routing, dict) else {}
+    return {
+        "attempts": named(record.attempts),
+        "why": routing.get("why", ""),
+        "passed_over": named(routing.get("passed_over")),
+    }

@@ -1,0 +1,279 @@
+"""The accounts' pages: what they show, what they never show, and what their buttons do."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import Account, AccountEvent, AuditEvent, Credential, JobRun
+from proxy.simulator.state import Simulator
+from usage.models import CurrentWindow
+
+LIST = "/admin/accounts/account/"
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def browser() -> Client:
+    return Client(REMOTE_ADDR="127.0.0.1", HTTP_HOST="localhost")
+
+
+def make_account(name: str = "a", **fields: Any) -> Account:
+    account = Account.objects.create(
+        **{"id": f"acct-{name}_1", "email": f"{name}@example.com", "plan_type": "plus"} | fields
+    )
+    Credential.objects.create(
+        account=account,
+        access_token="secret-access",
+        refresh_token="secret-refresh",
+        id_token="secret-id",
+        access_expires_at=timezone.now() + timedelta(hours=5, seconds=30),
+    )
+    return account
+
+
+def change_page(account: Account) -> str:
+    return f"{LIST}{account.pk.replace('_', '_5F')}/change/"
+
+
+def button(account: Account, verb: str) -> str:
+    return f"{LIST}{account.pk.replace('_', '_5F')}/do/{verb}/"
+
+
+def auth_json(name: str = "acct-A", plan: str = "plus") -> str:
+    return json.dumps(Simulator().add_account(name, plan=plan, email=f"{name}@example.com").auth_json())
+
+
+def test_the_list_shows_an_account_and_its_windows(browser: Client) -> None:
+    account = make_account(workspace_label="Laboratory")
+    now = timezone.now()
+    reset_at = now + timedelta(hours=2, minutes=14, seconds=30)
+    CurrentWindow.objects.create(
+        account=account, window="primary", used_percent=37, reset_at=reset_at, recorded_at=now
+    )
+    page = browser.get(LIST).content.decode()
+    for text in ("a@example.com", "Laboratory", "plus", "63 % left", "resets in 2 h 14 min", "in 5 h"):
+        assert text in page
+    assert 'title="unknown">–<' in page
+
+
+def test_a_window_whose_reset_has_passed_is_not_shown_as_current(browser: Client) -> None:
+    now = timezone.now()
+    CurrentWindow.objects.create(
+        account=make_account(),
+        window="primary",
+        used_percent=90,
+        reset_at=now - timedelta(minutes=1),
+        recorded_at=now - timedelta(hours=1),
+    )
+    page = browser.get(LIST).content.decode()
+    assert "reset due" in page
+    assert "10 % left" not in page
+
+
+def test_a_blocked_account_says_why_and_until_when(browser: Client) -> None:
+    make_account(
+        status=Account.Status.RATE_LIMITED,
+        status_reason="5-hour limit reached",
+        reset_at=timezone.now() + timedelta(minutes=30, seconds=30),
+    )
+    page = browser.get(LIST).content.decode()
+    assert "Rate limited" in page
+    assert "for another 30 min" in page
+    assert "5-hour limit reached" in page
+
+
+@pytest.mark.parametrize("query", ["status__exact=paused", "plan=pro", "q=b@example", "q=Work"])
+def test_the_list_can_be_filtered_and_searched(browser: Client, query: str) -> None:
+    make_account("a")
+    make_account("b", plan_type="pro", status=Account.Status.PAUSED, alias="Work")
+    assert [row.email for row in browser.get(f"{LIST}?{query}").context["cl"].result_list] == [
+        "b@example.com"
+    ]
+
+
+def test_no_page_shows_or_decrypts_a_token(browser: Client) -> None:
+    account = make_account()
+    # A token that cannot be decrypted breaks whatever page tries to.
+    Credential.objects.filter(pk=account.pk).update(source="upload")
+    table = Credential._meta.db_table
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {table} SET access_token = 'garbage', refresh_token = 'garbage'")
+    for path in (LIST, change_page(account), f"{LIST}{account.pk.replace('_', '_5F')}/delete/"):
+        response = browser.get(path)
+        assert response.status_code == 200
+        page = response.content.decode()
+        assert "secret-" not in page and "garbage" not in page
+    assert "upload" in browser.get(change_page(account)).content.decode()
+
+
+def test_the_detail_shows_what_happened(browser: Client) -> None:
+    account = make_account()
+    AccountEvent.objects.create(account=account, kind="limited", detail="429 usage_limit_reached")
+    page = browser.get(change_page(account)).content.decode()
+    assert "429 usage_limit_reached" in page
+    assert "5 hours" in page
+
+
+def test_only_the_alias_can_be_changed(browser: Client) -> None:
+    account = make_account()
+    form = {
+        "alias": "Work",
+        "email": "evil@example.com",
+        "plan_type": "pro",
+        "status": "paused",
+        "events-TOTAL_FORMS": "0",
+        "events-INITIAL_FORMS": "0",
+    }
+    assert browser.post(change_page(account), form).status_code == 302
+    account.refresh_from_db()
+    assert (account.alias, account.email, account.plan_type) == ("Work", "a@example.com", "plus")
+    assert account.status == Account.Status.ACTIVE
+
+
+def test_saving_the_alias_keeps_a_status_that_changed_meanwhile(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = make_account()
+    original = Account.full_clean
+
+    def change_meanwhile(self: Account, *args: Any, **kwargs: Any) -> None:
+        Account.objects.filter(pk=account.pk).update(status=Account.Status.PAUSED)
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Account, "full_clean", change_meanwhile)
+    browser.post(
+        change_page(account), {"alias": "Work", "events-TOTAL_FORMS": "0", "events-INITIAL_FORMS": "0"}
+    )
+    account.refresh_from_db()
+    assert (account.alias, account.status) == ("Work", Account.Status.PAUSED)
+
+
+def test_the_buttons_pause_and_resume(browser: Client) -> None:
+    account = make_account()
+    assert browser.post(button(account, "pause")).headers["Location"] == LIST
+    account.refresh_from_db()
+    assert account.status == Account.Status.PAUSED
+    assert browser.post(button(account, "resume"), {"stay": "1"}).headers["Location"] == change_page(account)
+    account.refresh_from_db()
+    assert account.status == Account.Status.ACTIVE
+
+
+def test_a_link_cannot_press_a_button(browser: Client) -> None:
+    account = make_account()
+    assert browser.get(button(account, "pause")).status_code == 405
+    strict = Client(enforce_csrf_checks=True, REMOTE_ADDR="127.0.0.1", HTTP_HOST="localhost")
+    assert strict.post(button(account, "pause")).status_code == 403
+    account.refresh_from_db()
+    assert account.status == Account.Status.ACTIVE
+
+
+def test_an_unknown_button_or_account_is_not_found(browser: Client) -> None:
+    account = make_account()
+    assert browser.post(button(account, "explode")).status_code == 404
+    assert browser.post(f"{LIST}nobody/do/pause/").status_code == 404
+
+
+def test_the_list_offers_the_actions_for_several_accounts(browser: Client) -> None:
+    make_account()
+    page = browser.get(LIST).content.decode()
+    for name in ("pause_selected", "resume_selected", "refresh_selected", "delete_selected"):
+        assert f'value="{name}"' in page
+    assert 'name="index"' in page
+
+
+def test_several_accounts_are_paused_at_once(browser: Client) -> None:
+    chosen = [make_account("a").pk, make_account("b").pk]
+    browser.post(LIST, {"action": "pause_selected", "_selected_action": chosen})
+    assert {account.status for account in Account.objects.all()} == {Account.Status.PAUSED}
+
+
+def test_a_conflict_is_told_and_the_others_are_done(browser: Client) -> None:
+    first = make_account("a", status=Account.Status.DEACTIVATED)
+    second = make_account("b", status=Account.Status.PAUSED)
+    response = browser.post(
+        LIST, {"action": "resume_selected", "_selected_action": [first.pk, second.pk]}, follow=True
+    )
+    page = response.content.decode()
+    assert "a@example.com: " in page
+    assert "Resumed: b@example.com" in page
+
+
+def test_a_refresh_that_fails_is_told_in_words(browser: Client) -> None:
+    # The test settings name an auth server that nobody runs.
+    response = browser.post(button(make_account(), "refresh"), follow=True)
+    assert response.status_code == 200
+    assert "a@example.com: " in response.content.decode()
+
+
+def test_an_account_is_deleted_after_a_question(browser: Client) -> None:
+    account = make_account()
+    path = f"{LIST}{account.pk.replace('_', '_5F')}/delete/"
+    assert "its sign-in and its usage history" in browser.get(path).content.decode()
+    browser.post(path, {"post": "yes"})
+    assert not Account.objects.exists()
+
+
+def test_several_accounts_are_deleted_at_once(browser: Client) -> None:
+    chosen = [make_account("a").pk, make_account("b").pk]
+    browser.post(LIST, {"action": "delete_selected", "_selected_action": chosen, "post": "yes"})
+    assert not Account.objects.exists()
+
+
+def test_a_pasted_sign_in_is_imported(browser: Client) -> None:
+    response = browser.post(f"{LIST}add/", {"pasted": auth_json()}, follow=True)
+    assert "Imported: acct-A@example.com" in response.content.decode()
+    assert Account.objects.get().email == "acct-A@example.com"
+
+
+def test_several_files_are_imported_at_once(browser: Client) -> None:
+    files = [SimpleUploadedFile("auth.json", auth_json(name).encode()) for name in ("acct-A", "acct-B")]
+    browser.post(f"{LIST}add/", {"uploads": files})
+    assert Account.objects.count() == 2
+
+
+def test_a_bad_file_is_named_beside_the_field_and_nothing_is_imported(browser: Client) -> None:
+    files = [
+        SimpleUploadedFile("good.json", auth_json().encode()),
+        SimpleUploadedFile("bad.json", b'{"tokens": {}}'),
+        SimpleUploadedFile("empty.json", b""),
+    ]
+    response = browser.post(f"{LIST}add/", {"uploads": files})
+    page = response.content.decode()
+    assert "bad.json: auth.json has no tokens.id_token" in page
+    assert "empty.json: auth.json is empty" in page
+    assert not Account.objects.exists()
+
+
+def test_bad_pasted_text_is_refused_beside_the_field(browser: Client) -> None:
+    page = browser.post(f"{LIST}add/", {"pasted": "not json"}).content.decode()
+    assert "auth.json is not valid JSON" in page
+
+
+def test_an_empty_form_says_what_to_do(browser: Client) -> None:
+    page = browser.post(f"{LIST}add/", {}).content.decode()
+    assert "Choose a file or paste its content." in page
+
+
+def test_a_refused_form_does_not_send_the_pasted_tokens_back(browser: Client) -> None:
+    content = json.dumps({"tokens": {"id_token": "secret-id", "access_token": "secret-access"}})
+    page = browser.post(f"{LIST}add/", {"pasted": content}).content.decode()
+    assert "secret-access" not in page
+
+
+def test_the_audit_log_and_the_jobs_are_read_only(browser: Client) -> None:
+    event = AuditEvent.objects.create(actor="operator", action="account.pause", subject="a@example.com")
+    JobRun.objects.create(name="usage", started_at=timezone.now())
+    assert "account.pause" in browser.get("/admin/accounts/auditevent/").content.decode()
+    assert "usage" in browser.get("/admin/accounts/jobrun/").content.decode()
+    assert browser.get("/admin/accounts/auditevent/add/").status_code == 403
+    assert browser.post(f"/admin/accounts/auditevent/{event.pk}/delete/", {"post": "yes"}).status_code == 403

@@ -1,0 +1,166 @@
+"""Who reaches the dashboard, with and without locks."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.test import Client
+from django.urls import path
+from pytest_django import Settings as SettingsWrapper
+
+from codexproxy.urls import handler404  # noqa: F401
+from codexproxy.urls import urlpatterns as real_urlpatterns
+from proxy.models import Settings
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+
+
+def whoami(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"user": request.user.get_username()})
+
+
+whoami.csrf_exempt = True  # type: ignore[attr-defined]
+urlpatterns = [path("api/whoami", whoami), *real_urlpatterns]
+
+
+def browser(peer: str = "127.0.0.1", host: str = "localhost:2455", **headers: str) -> Client:
+    environment = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
+    return Client(REMOTE_ADDR=peer, HTTP_HOST=host, **environment)
+
+
+def require(**fields: bool) -> None:
+    Settings.objects.update_or_create(pk=1, defaults=fields)
+
+
+def test_an_open_dashboard_serves_a_local_request_without_a_login() -> None:
+    assert browser().get("/admin/").status_code == 200
+    assert browser().get("/api/whoami").json() == {"user": "operator"}
+
+
+def test_the_operator_is_made_once_and_cannot_sign_in() -> None:
+    browser().get("/api/whoami")
+    browser().get("/api/whoami")
+    operator = User.objects.get()
+    assert (operator.username, operator.is_superuser, operator.is_staff) == ("operator", True, True)
+    assert not operator.has_usable_password()
+
+
+def test_a_stranger_is_told_the_two_ways_in() -> None:
+    response = browser("192.168.1.9", "192.168.1.5:2455").get("/admin/")
+    assert response.status_code == 403
+    assert "CODEXPROXY_DASHBOARD_NETWORKS" in response.content.decode()
+    assert "Turn a lock on" in response.content.decode()
+
+
+def test_a_stranger_at_the_api_gets_an_envelope() -> None:
+    response = browser("192.168.1.9", "192.168.1.5:2455").get("/api/whoami")
+    assert response.status_code == 403
+    assert response.json()["error"]["code"] == "dashboard_not_local"
+    assert "CODEXPROXY_DASHBOARD_NETWORKS" in response.json()["error"]["message"]
+
+
+def test_a_forwarded_request_from_loopback_is_a_stranger() -> None:
+    assert browser(x_forwarded_for="127.0.0.1").get("/admin/").status_code == 403
+    assert browser(x_real_ip="127.0.0.1").get("/admin/").status_code == 403
+
+
+def test_a_named_network_is_admitted(settings: SettingsWrapper) -> None:
+    settings.DASHBOARD_NETWORKS = (ipaddress.ip_network("192.168.1.0/24"),)
+    assert browser("192.168.1.9", "192.168.1.5:2455").get("/admin/").status_code == 200
+    assert browser("192.168.2.9", "192.168.1.5:2455").get("/admin/").status_code == 403
+
+
+def test_a_proxy_in_a_named_network_that_is_not_trusted_admits_nobody(settings: SettingsWrapper) -> None:
+    settings.DASHBOARD_NETWORKS = (ipaddress.ip_network("172.16.0.0/12"),)
+    assert browser("172.17.0.2", x_forwarded_for="172.17.0.9").get("/admin/").status_code == 403
+
+
+def test_behind_a_trusted_proxy_the_forwarded_client_must_be_in_a_named_network(
+    settings: SettingsWrapper,
+) -> None:
+    settings.TRUSTED_PROXIES = (ipaddress.ip_network("127.0.0.1/32"),)
+    settings.DASHBOARD_NETWORKS = (ipaddress.ip_network("192.168.1.0/24"),)
+    assert browser(x_forwarded_for="192.168.1.9").get("/admin/").status_code == 200
+    assert browser(x_forwarded_for="192.168.1.9, 203.0.113.9").get("/admin/").status_code == 403
+
+
+def test_a_foreign_host_name_is_refused_from_everywhere() -> None:
+    response = browser(host="evil.example").get("/api/whoami")
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "host_not_allowed")
+    assert "CODEXPROXY_ALLOWED_HOSTS" in browser(host="evil.example").get("/admin/").content.decode()
+
+
+def test_a_named_host_passes_the_host_check(settings: SettingsWrapper) -> None:
+    settings.NAMED_HOSTS = ["proxy.example"]
+    settings.DASHBOARD_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
+    assert browser(host="proxy.example").get("/admin/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"origin": "https://evil.example"}, {"sec_fetch_site": "cross-site"}, {"origin": "null"}]
+)
+def test_a_write_of_another_site_is_refused_at_the_api(headers: dict[str, str]) -> None:
+    response = browser(**headers).post("/api/whoami")
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "cross_site")
+    assert browser(**headers).get("/api/whoami").status_code == 200
+
+
+def test_a_program_writes_to_the_api_without_a_token() -> None:
+    client = Client(enforce_csrf_checks=True, REMOTE_ADDR="127.0.0.1", HTTP_HOST="localhost")
+    assert client.post("/api/whoami").json() == {"user": "operator"}
+
+
+def test_a_form_needs_djangos_token() -> None:
+    client = Client(enforce_csrf_checks=True, REMOTE_ADDR="127.0.0.1", HTTP_HOST="localhost")
+    assert client.post("/admin/accounts/account/add/", {"pasted": "{}"}).status_code == 403
+
+
+def test_health_and_static_files_are_outside_the_gate() -> None:
+    stranger = browser("203.0.113.9", "evil.example")
+    assert stranger.get("/health/live").status_code == 200
+    style_sheet = stranger.get("/static/codexproxy/ui.css")
+    assert style_sheet.status_code == 200
+    style_sheet.close()
+    assert stranger.get("/healthy").status_code == 403
+
+
+def test_a_password_lock_leads_to_the_sign_in_page_and_opens_with_it() -> None:
+    require(require_password=True)
+    User.objects.create_superuser("owner", password="correct horse")
+    client = browser("192.168.1.9", "192.168.1.5:2455")
+    assert client.get("/admin/").headers["Location"].startswith("/admin/login/")
+    assert client.get("/admin/login/").status_code == 200
+    client.post("/admin/login/", {"username": "owner", "password": "correct horse", "next": "/admin/"})
+    assert client.get("/admin/").status_code == 200
+    assert client.get("/api/whoami").json() == {"user": "owner"}
+
+
+def test_a_password_lock_closes_the_api_even_for_local_requests() -> None:
+    require(require_password=True)
+    response = browser().get("/api/whoami")
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "authentication_required")
+
+
+def test_a_totp_lock_is_not_opened_by_a_password() -> None:
+    require(require_totp=True)
+    client = browser()
+    client.force_login(User.objects.create_superuser("owner"))
+    response = client.get("/api/whoami")
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "totp_required")
+    assert client.get("/admin/").status_code == 302
+
+
+def test_a_user_who_is_not_staff_opens_no_lock() -> None:
+    require(require_password=True)
+    client = browser()
+    client.force_login(User.objects.create_user("guest"))
+    assert client.get("/api/whoami").status_code == 401
+
+
+def test_an_unknown_api_path_answers_with_an_envelope() -> None:
+    response = browser().get("/api/no-such-thing")
+    assert response.status_code == 404
+    assert response.json() == {"error": {"code": "http_404", "message": "Not Found"}}

@@ -1,0 +1,64 @@
+"""The settings form and the kept conversations."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from proxy.models import Settings, StickySession
+from proxy.settings_services import settings_get
+
+pytestmark = pytest.mark.django_db
+
+FORM = "/admin/proxy/settings/1/change/"
+VALUES = {"routing_strategy": "round_robin", "affinity_enabled": "on", "retention_days": "14"}
+
+
+@pytest.fixture
+def browser() -> Client:
+    return Client(REMOTE_ADDR="127.0.0.1", HTTP_HOST="localhost")
+
+
+def test_the_list_leads_to_the_one_form(browser: Client) -> None:
+    response = browser.get("/admin/proxy/settings/")
+    assert (response.status_code, response.headers["Location"]) == (302, FORM)
+    assert browser.get(FORM).status_code == 200
+
+
+def test_saving_changes_the_row(browser: Client) -> None:
+    browser.get("/admin/proxy/settings/")
+    assert browser.post(FORM, VALUES).status_code == 302
+    row = settings_get()
+    assert (row.routing_strategy, row.retention_days, row.affinity_enabled) == ("round_robin", 14, True)
+
+
+def test_an_error_is_shown_beside_its_field(browser: Client) -> None:
+    browser.get("/admin/proxy/settings/")
+    page = browser.post(FORM, VALUES | {"retention_days": "0"}).content.decode()
+    assert "greater than or equal to 1" in page
+    assert settings_get().retention_days == 30
+
+
+def test_the_locks_are_not_in_the_form(browser: Client) -> None:
+    browser.get("/admin/proxy/settings/")
+    browser.post(FORM, VALUES | {"require_password": "on", "require_totp": "on"})
+    assert not (settings_get().require_password or settings_get().require_totp)
+
+
+def test_settings_cannot_be_added_or_deleted(browser: Client) -> None:
+    assert browser.get("/admin/proxy/settings/add/").status_code == 403
+    browser.get("/admin/proxy/settings/")
+    assert browser.post("/admin/proxy/settings/1/delete/", {"post": "yes"}).status_code == 403
+    assert Settings.objects.count() == 1
+
+
+def test_conversations_can_be_searched_and_forgotten(browser: Client) -> None:
+    StickySession.objects.create(key="conversation-1", account_id="a")
+    StickySession.objects.create(key="conversation-2", account_id="b")
+    page = browser.get("/admin/proxy/stickysession/?q=conversation-1").content.decode()
+    assert "conversation-1" in page and "conversation-2" not in page
+    browser.post(
+        "/admin/proxy/stickysession/",
+        {"action": "delete_selected", "_selected_action": ["conversation-1"], "post": "yes"},
+    )
+    assert [row.key for row in StickySession.objects.all()] == ["conversation-2"]
