@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
@@ -14,27 +16,57 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import re_path  # noqa: E402
 
 from codexproxy import health  # noqa: E402
+from codexproxy.background import jobs, run_jobs  # noqa: E402
+from codexproxy.db import DatabaseThread  # noqa: E402
+from codexproxy.tasks import spawn  # noqa: E402
 from proxy.endpoint import proxy_http  # noqa: E402
-from proxy.runtime import runtime, stop_runtime  # noqa: E402
+from proxy.runtime import Runtime, runtime, stop_runtime  # noqa: E402
 from proxy.websocket import proxy_websocket  # noqa: E402
 
 _CLIENT_PATHS = r"^(?:v1|backend-api)(?:/|$)"
 
+
+def _way(pattern: str, destination: Any) -> Any:
+    # Channels' routes are Django's with ASGI applications in place of views.
+    return re_path(pattern, destination)
+
+
 application = ProtocolTypeRouter(
     {
-        "http": URLRouter([re_path(_CLIENT_PATHS, proxy_http), re_path(r"", django_application)]),
-        "websocket": URLRouter([re_path(r"", proxy_websocket)]),
+        "http": URLRouter([_way(_CLIENT_PATHS, proxy_http), _way(r"", django_application)]),
+        "websocket": URLRouter([_way(r"", proxy_websocket)]),
     }
 )
 
 
+class _Jobs:
+    """The background jobs of this process, while they run."""
+
+    def __init__(self, running: Runtime) -> None:
+        self._stop = asyncio.Event()
+        self._thread = DatabaseThread("jobs")
+        self._task = spawn(run_jobs(jobs(running, self._thread), self._thread, self._stop), name="jobs")
+
+    async def end(self) -> None:
+        self._stop.set()
+        await self._task
+        await asyncio.to_thread(self._thread.close)
+
+
+_jobs: list[_Jobs] = []
+
+
 async def startup(background: bool = True) -> None:
     """Before the first request: accounts loaded, writer running; with `background` the jobs too."""
-    await runtime()
+    running = await runtime()
+    if background:
+        _jobs.append(_Jobs(running))
 
 
 async def shutdown() -> None:
-    """After the last request: everything learned is written."""
+    """After the last request: the running job ends, and everything learned is written."""
+    while _jobs:
+        await _jobs.pop().end()
     await stop_runtime()
 
 

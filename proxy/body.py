@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, TypeVar
 
 import brotli
 import zstandard
@@ -12,6 +12,8 @@ import zstandard
 from proxy.errors import BadRequest, TooLarge
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+T = TypeVar("T", bytes, bytearray)
 
 _PIECE = 1024 * 1024
 
@@ -39,7 +41,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             return bytes(parts)
 
 
-def _checked(body: Any, limit: int) -> Any:
+def _checked(body: T, limit: int) -> T:
     if len(body) > limit:
         raise TooLarge(limit)
     return body

@@ -84,7 +84,11 @@ class CatalogueCache:
     def _readers(self) -> list[Member]:
         """Accounts that can read: a used-up limit is no obstacle, it only makes them second choice."""
         pool = self._services.pool
-        able = [candidate for candidate in pool.candidates() if candidate.status == "active" or candidate.is_limited]
+        able = [
+            candidate
+            for candidate in pool.candidates()
+            if candidate.status == "active" or candidate.is_limited
+        ]
         able.sort(key=lambda candidate: (candidate.is_limited, candidate.error_count, candidate.account_id))
         return [member for candidate in able if (member := pool.member(candidate.account_id)) is not None]
 

@@ -58,7 +58,7 @@ def cost_usd(model: str, tokens: Tokens, service_tier: str | None = None) -> Dec
 
 @lru_cache(maxsize=1024)
 def rates_for(model: str, tier: str, is_long: bool) -> Rates | None:
-    """`model` and `tier` in lower case. The whole request has the long-context price once it is over the line."""
+    """`model` and `tier` in lower case. Over the line the whole request has the long-context price."""
     entry = _entry(model)
     if entry is None:
         return None

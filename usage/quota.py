@@ -37,8 +37,8 @@ def lifts_block(block: Block, sample: Sample) -> bool:
 
 
 def _has_rolled(block: Block, window: str, used_percent: float, reset_at: float | None) -> bool:
-    if window == "primary" and block.window_reset_at is not None and reset_at is not None:
-        if reset_at > block.window_reset_at + RESET_TOLERANCE_S:
-            return True
+    known_reset_at = block.window_reset_at if window == "primary" else None
+    if known_reset_at is not None and reset_at is not None and reset_at > known_reset_at + RESET_TOLERANCE_S:
+        return True
     known = block.used_percent.get(window)
     return known is not None and used_percent < known

@@ -57,15 +57,19 @@ def _add_history(
     recorded_at = _moment(sample.recorded_at)
     rows = []
     for reading in readings:
-        last = known.get(reading.window)
-        if last is not None and (recorded_at - last.recorded_at).total_seconds() < _SAME_WITHIN_S:
-            if last.used_percent == reading.used_percent:
-                continue
+        if _was_just_stored(known.get(reading.window), reading, recorded_at):
+            continue
         values = _values(reading, recorded_at)
         rows.append(
             WindowSample(account_id=account_id, window=reading.window, source=sample.source, **values)
         )
     WindowSample.objects.bulk_create(rows)
+
+
+def _was_just_stored(last: CurrentWindow | None, reading: WindowReading, recorded_at: datetime) -> bool:
+    if last is None or last.used_percent != reading.used_percent:
+        return False
+    return (recorded_at - last.recorded_at).total_seconds() < _SAME_WITHIN_S
 
 
 def _lift_block(account: Account, known: dict[str, CurrentWindow], sample: Sample) -> int | None:

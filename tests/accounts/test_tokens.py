@@ -173,16 +173,25 @@ def test_tokens_that_the_answer_omits_stay(make: Make) -> None:
     assert stored().generation == 2
 
 
-def test_32_at_once_make_one_call(make: Make) -> None:
+def test_32_at_once_make_one_call_and_ask_the_database_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_account(ACCOUNT)
     service = SignInService(delay_s=0.05)
     refresher = make(service)
+    claim, claims = tokens._claim, []
+
+    def counted(account_id: str, *given: Any) -> Any:
+        claims.append(account_id)
+        return claim(account_id, *given)
+
+    monkeypatch.setattr(tokens, "_claim", counted)
 
     async def scenario() -> list[FreshToken]:
         return await asyncio.gather(*(refresher.refresh(ACCOUNT, stale_generation=1) for _ in range(32)))
 
     found = asyncio.run(scenario())
-    assert len(service.calls) == 1
+    assert (len(service.calls), len(claims)) == (1, 1)
     assert {fresh.generation for fresh in found} == {2}
     assert len({fresh.access_token for fresh in found}) == 1
 

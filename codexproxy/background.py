@@ -1,0 +1,118 @@
+"""The background jobs: any process may run them, a lease sees to it that one does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.utils import timezone
+
+from accounts import leases
+from accounts.models import JobRun
+from accounts.tokens import refresh_due
+from codexproxy.db import DatabaseThread
+from codexproxy.tasks import spawn
+from proxy.retention import trim
+from proxy.runtime import Runtime
+from usage.refresh import UsageRefresher
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+TOKENS_EVERY_S = 60.0
+RETENTION_EVERY_S = 3600.0
+# A lease outlives the pause between two runs, so that the jobs stay with the process that has them.
+SHORTEST_LEASE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    name: str
+    every_s: float
+    run: Callable[[], Awaitable[object]]
+
+    @property
+    def lease_s(self) -> float:
+        return max(SHORTEST_LEASE_S, 2 * self.every_s)
+
+
+def jobs(runtime: Runtime, thread: DatabaseThread) -> list[Job]:
+    """What has to be done from time to time."""
+    usage = UsageRefresher(
+        client=runtime.client,
+        thread=thread,
+        refresher=runtime.refresher,
+        upstream_base_url=settings.UPSTREAM_BASE_URL,
+        interval_s=settings.USAGE_REFRESH_INTERVAL_S,
+    )
+    found = [
+        Job(
+            "refresh tokens before they expire",
+            TOKENS_EVERY_S,
+            lambda: refresh_due(runtime.refresher, thread, timezone.now()),
+        ),
+        Job("retention", RETENTION_EVERY_S, lambda: thread.run(trim, now=timezone.now())),
+    ]
+    if settings.USAGE_REFRESH_INTERVAL_S > 0:
+        found.append(Job("refresh usage", settings.USAGE_REFRESH_INTERVAL_S, usage.run))
+    return found
+
+
+async def run_jobs(
+    jobs: list[Job], thread: DatabaseThread, stop: asyncio.Event, clock: Clock = timezone.now
+) -> None:
+    """Run every job at its interval until `stop`; a job that runs is waited for."""
+    holder = uuid4()
+    loops = [spawn(_run_on(job, holder, thread, stop, clock), name=job.name) for job in jobs]
+    await asyncio.gather(*loops)
+    for job in jobs:
+        await thread.run(leases.release, _lease(job), holder)
+
+
+async def _run_on(job: Job, holder: UUID, thread: DatabaseThread, stop: asyncio.Event, clock: Clock) -> None:
+    while not stop.is_set():
+        await run_once(job, holder, thread, clock)
+        try:
+            async with asyncio.timeout(job.every_s):
+                await stop.wait()
+        except TimeoutError:
+            continue
+
+
+async def run_once(job: Job, holder: UUID, thread: DatabaseThread, clock: Clock) -> bool:
+    """Run the job if this process has, or gets, its lease; whether it did. A failure is noted, not raised."""
+    try:
+        if not await thread.run(leases.acquire, _lease(job), holder=holder, ttl_s=job.lease_s, now=clock()):
+            return False
+        await thread.run(_note, job.name, started_at=clock(), ended_at=None, error="")
+        error = await _failure_of(job)
+        await thread.run(_note, job.name, ended_at=clock(), error=error)
+    except DatabaseError:
+        logger.warning("job %s: the database cannot be used now", job.name, exc_info=True)
+        return False
+    return True
+
+
+async def _failure_of(job: Job) -> str:
+    try:
+        await job.run()
+    except Exception as failure:  # noqa: BLE001 - the outer edge: one failing job must not end the others
+        logger.exception("job %s failed", job.name)
+        return f"{type(failure).__name__}: {failure}"[:2000]
+    return ""
+
+
+def _lease(job: Job) -> str:
+    return f"job:{job.name}"
+
+
+def _note(name: str, **values: object) -> None:
+    if not JobRun.objects.filter(pk=name).update(**values):
+        JobRun.objects.create(name=name, **{"started_at": timezone.now(), **values})

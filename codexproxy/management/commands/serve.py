@@ -1,0 +1,107 @@
+"""The server command: migrate, bind, serve with Daphne, drain on SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import socket
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection, connections
+
+from accounts.encryption_check import verify_key
+from codexproxy import demo
+from codexproxy.crypto import EncryptionKeyError
+from codexproxy.supervisor import CannotListen, Supervisor, bind, raise_file_limit
+from proxy import limits
+
+
+class Command(BaseCommand):
+    help = "Serve clients and the dashboard."
+    # The checks run with the migration; a second run would only delay the start.
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+        parser.add_argument("--port", type=int, default=2455, help="port to listen on (%(default)s)")
+        parser.add_argument("--workers", type=int, default=1, help="processes on the same port (%(default)s)")
+        parser.add_argument("--no-migrate", action="store_true", help="leave the database as it is")
+        parser.add_argument(
+            "--demo", action="store_true", help="simulated accounts in a data folder of their own"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        host, port, workers = options["host"], options["port"], options["workers"]
+        if workers < 1:
+            raise CommandError("--workers must be at least 1")
+        raise_file_limit()
+        try:
+            listening = bind(host, port)
+            prepare(migrate=not options["no_migrate"])
+        except (CannotListen, EncryptionKeyError) as error:
+            raise CommandError(str(error)) from None
+        address = (host, listening.getsockname()[1])
+        if workers == 1:
+            work(listening, address)
+            return
+        announce(*address)
+        sys.exit(Supervisor(workers, lambda: work(listening, None)).run())
+
+
+def prepare(*, migrate: bool) -> None:
+    """The database as this version needs it. Raises EncryptionKeyError before anything is overwritten."""
+    with _alone():
+        if migrate:
+            call_command("migrate", verbosity=0)
+        verify_key()
+        if demo.is_running():
+            demo.seed()
+    # Nothing of the database may be shared with a worker.
+    connections.close_all()
+    if connection.vendor == "postgresql":
+        connection.close_pool()  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time prepares the data of this folder."""
+    with open(settings.DATA_DIR / "prepare.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
+    """Serve in this process. Twisted is imported here: its reactor must not exist before a fork."""
+    from codexproxy import asgi
+    from codexproxy.server import Lifespan, ServerOptions, serve
+
+    options = ServerOptions(
+        body_limit=body_limit,
+        bodies_in_flight_limit=limits.BODIES_IN_FLIGHT_LIMIT,
+        busy_retry_after_s=limits.BUSY_RETRY_AFTER_S,
+    )
+    lifespan = Lifespan(
+        startup=asgi.startup,
+        shutdown=asgi.shutdown,
+        begin_drain=asgi.begin_drain,
+        ready=(lambda: announce(*address)) if address else (lambda: None),
+    )
+    serve(asgi.application, listening, options, lifespan)
+    return 0
+
+
+def body_limit(path: str) -> int:
+    return limits.RESPONSES_BODY_LIMIT if path.rstrip("/").endswith("/responses") else limits.BODY_LIMIT
+
+
+def announce(host: str, port: int) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    print(f"codexproxy is ready at http://{shown}:{port}/ (data in {settings.DATA_DIR})", flush=True)
+    if demo.is_running():
+        demo.announce(host, port)

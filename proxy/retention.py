@@ -1,0 +1,21 @@
+"""Deletes what is older than the settings say; sums and accounts stay."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from proxy import limits
+from proxy.services import conversations_forget
+from proxy.settings_services import settings_get
+from requestlogs.services import records_trim
+from usage.services import samples_trim
+
+
+def trim(*, now: datetime) -> dict[str, int]:
+    """Returns how many rows of each kind went."""
+    before = now - timedelta(days=settings_get().retention_days)
+    return {
+        "records": records_trim(before=before),
+        "samples": samples_trim(before=before),
+        "conversations": conversations_forget(before=now - timedelta(seconds=limits.CONVERSATION_AFFINITY_S)),
+    }

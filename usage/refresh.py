@@ -1,0 +1,157 @@
+"""Asks upstream for each account's usage, one account at a time, spread over the interval."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.utils import timezone
+
+from accounts.identity import upstream_account_id
+from accounts.models import Account
+from accounts.selectors import accounts_for_pool
+from accounts.tokens import RefreshFailed, RefreshRefused, TokenRefresher
+from codexproxy.db import DatabaseThread
+from codexproxy.http import HttpClient, ResponseTooLarge, Timeouts, TransportFailed
+from usage.selectors import current_windows
+from usage.services import sample_store
+from usage.windows import sample_from_usage
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT_S = 10.0
+BODY_LIMIT = 256 * 1024
+RETRIES_S = (0.5, 2.0)
+LEFT_ALONE_S = 300.0
+_ASKED = (Account.Status.ACTIVE, Account.Status.RATE_LIMITED, Account.Status.QUOTA_EXCEEDED)
+_WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is needed to ask for one account."""
+
+    account_id: str
+    chatgpt_account_id: str | None
+    access_token: str
+    generation: int
+
+
+class UsageRefresher:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        client: HttpClient,
+        thread: DatabaseThread,
+        refresher: TokenRefresher,
+        upstream_base_url: str,
+        interval_s: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._client = client
+        self._thread = thread
+        self._refresher = refresher
+        self._url = usage_url(upstream_base_url)
+        self._interval_s = interval_s
+        self._sleep = sleep
+        self._left_alone: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Ask for every account that is due; helper requests never change an account's state."""
+        due = await self._thread.run(_due, self._interval_s)
+        for asked in due:
+            if self._left_alone.get(asked.account_id, 0.0) > time.monotonic():
+                continue
+            if not await self._refresh(asked):
+                self._left_alone[asked.account_id] = time.monotonic() + LEFT_ALONE_S
+            # Spread out, never in step: a whole pool must not ask at the same moment.
+            await self._sleep(self._interval_s / len(due) * random.uniform(0.3, 0.7))
+
+    async def _refresh(self, asked: _Asked) -> bool:
+        """Whether a reading was stored."""
+        status, body = await self._ask(asked)
+        if status == 401:
+            renewed = await self._renewed(asked)
+            if renewed is None:
+                return False
+            status, body = await self._ask(renewed)
+        sample = sample_from_usage(_object(body), time.time()) if status == 200 else None
+        if sample is None:
+            logger.info("account %s: no usage figures (HTTP %s)", asked.account_id, status)
+            return False
+        await self._thread.run(sample_store, account_id=asked.account_id, sample=sample)
+        return True
+
+    async def _ask(self, asked: _Asked) -> tuple[int, bytes]:
+        for pause_s in (*RETRIES_S, None):
+            status, body = await self._ask_once(asked)
+            if status not in _WORTH_ANOTHER_TRY and status != 0:
+                break
+            if pause_s is not None:
+                await self._sleep(pause_s)
+        return status, body
+
+    async def _ask_once(self, asked: _Asked) -> tuple[int, bytes]:
+        """Status 0 when there was no answer."""
+        headers = [
+            (b"authorization", b"Bearer " + asked.access_token.encode()),
+            (b"accept", b"application/json"),
+            (b"accept-encoding", b"identity"),
+            (b"user-agent", b"codexproxy/0.1"),
+        ]
+        if asked.chatgpt_account_id:
+            headers.append((b"chatgpt-account-id", asked.chatgpt_account_id.encode()))
+        try:
+            response = await self._client.send("GET", self._url, headers, b"", Timeouts(TIMEOUT_S, TIMEOUT_S))
+            try:
+                return response.status, await response.read(BODY_LIMIT)
+            finally:
+                await response.close()
+        except (TransportFailed, ResponseTooLarge) as failure:
+            logger.info("account %s: usage cannot be read: %s", asked.account_id, failure)
+            return 0, b""
+
+    async def _renewed(self, asked: _Asked) -> _Asked | None:
+        try:
+            fresh = await self._refresher.refresh(asked.account_id, stale_generation=asked.generation)
+        except (RefreshRefused, RefreshFailed):
+            return None
+        return _Asked(asked.account_id, asked.chatgpt_account_id, fresh.access_token, fresh.generation)
+
+
+def usage_url(base_url: str) -> str:
+    base = base_url if "/backend-api" in base_url else base_url + "/backend-api"
+    return base + "/wham/usage"
+
+
+def _due(interval_s: float) -> list[_Asked]:
+    """Accounts in use whose newest reading is older than the interval."""
+    fresh_since = timezone.now() - timedelta(seconds=interval_s)
+    windows = current_windows()
+    return [
+        _Asked(
+            account.pk,
+            upstream_account_id(account),
+            account.credential.access_token,
+            account.credential.generation,
+        )
+        for account in accounts_for_pool()
+        if account.status in _ASKED
+        and not any(row.recorded_at > fresh_since for row in windows.get(account.pk, {}).values())
+    ]
+
+
+def _object(body: bytes) -> dict[str, object]:
+    try:
+        payload = json.loads(body)
+    except ValueError:
+        return {}
+    return payload if isinstance(payload, dict) else {}
