@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from codexproxy.locality import facts_from_scope, resolve_client
+from codexproxy.locality import Facts, facts_from_scope, resolve_client
 from codexproxy.logging import request_id as logged_request_id
 from codexproxy.request_id import incoming_request_id
 from codexproxy.tasks import spawn
@@ -41,6 +41,7 @@ class Call:
     receive: Receive
     answer: Answer
     headers: dict[str, str]
+    facts: Facts
     record: Record
     runtime: Runtime
 
@@ -57,7 +58,7 @@ async def proxy_http(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         handler = route(scope["method"], scope["path"])
         recorded = handler is responses
-        check_access(facts_from_scope(scope), call.runtime.rules)
+        check_access(call.facts, call.runtime.rules)
         await handler(call)
     except ProxyError as error:
         await _refuse(call, error)
@@ -85,7 +86,8 @@ async def _call(scope: Scope, receive: Receive, send: Send) -> Call:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     request_id = incoming_request_id(headers.get("x-request-id") or headers.get("request-id"))
     running = await runtime()
-    client = resolve_client(facts_from_scope(scope), running.rules.trusted_proxies)
+    facts = facts_from_scope(scope)
+    client = resolve_client(facts, running.rules.trusted_proxies)
     record = Record(
         request_id=request_id,
         requested_at=datetime.now(UTC),
@@ -93,7 +95,7 @@ async def _call(scope: Scope, receive: Receive, send: Send) -> Call:
         client=headers.get("user-agent", ""),
         client_address=str(client or ""),
     )
-    return Call(scope, receive, Answer(send, request_id, KEEP_ALIVE_NATIVE), headers, record, running)
+    return Call(scope, receive, Answer(send, request_id, KEEP_ALIVE_NATIVE), headers, facts, record, running)
 
 
 def route(method: str, path: str) -> Handler:

@@ -6,7 +6,6 @@ looked into only as far as needed: the judged one, rate limits, and the terminal
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,9 +25,23 @@ from proxy.events import (
 )
 from proxy.sse import EventSplitter, event_data, split_events
 
-# Events that are looked into. An escaped quote keeps text inside a JSON string from matching the
-# bare "error" by chance only rarely; a false match costs one parse and changes nothing.
-_INTERESTING = re.compile(rb'response\.(?:completed|failed|incomplete)|codex\.rate_limits|"error"')
+# What an event that is looked into holds. Inside a JSON string the quotes of "error" would be escaped; a
+# chance match of the others costs one parse and changes nothing. Plain searches: a regular expression over
+# the same bytes takes twenty times as long.
+_NEEDLES = (
+    b"response.completed",
+    b"response.failed",
+    b"response.incomplete",
+    b"codex.rate_limits",
+    b'"error"',
+)
+
+
+def _interesting(data: bytes, start: int = 0) -> int:
+    """The offset of the next event to look into, somewhere inside it; -1 when there is none."""
+    found = [offset for needle in _NEEDLES if (offset := data.find(needle, start)) >= 0]
+    return min(found) if found else -1
+
 
 RateLimits = dict[str, Any]
 
@@ -62,9 +75,7 @@ class EventStream:
             return b""
         if not self.judged:
             return self._judge(complete)
-        if _INTERESTING.search(complete) is None:
-            return complete
-        return self._looked_into(complete)
+        return complete if _interesting(complete) < 0 else self._looked_into(complete)
 
     @property
     def cut_off(self) -> bool:
@@ -72,11 +83,9 @@ class EventStream:
         return bool(self._splitter.pending.strip())
 
     def _judge(self, complete: bytes) -> bytes:
-        rest = bytearray()
+        passed = 0
         for event in split_events(complete):
-            if self.judged:
-                rest += event
-                continue
+            passed += len(event)
             kind = event_type(event_data(event))
             if not kind or kind in PREAMBLE or kind.startswith(VENDOR_PREFIX):
                 self._held += self._look_into(event, kind)
@@ -87,20 +96,28 @@ class EventStream:
                 self.failure = self.error
                 self._held.clear()
                 return b""
-            rest += event
-        if not self.judged:
-            return b""
-        held, self._held = bytes(self._held), bytearray()
-        return held + (self._looked_into(bytes(rest)) if _INTERESTING.search(rest) else bytes(rest))
+            held, self._held = bytes(self._held), bytearray()
+            rest = complete[passed - len(event) :]
+            return held + (rest if _interesting(rest) < 0 else self._looked_into(rest))
+        return b""
 
     def _looked_into(self, complete: bytes) -> bytes:
+        """Only the events that matched are cut out; what lies between them passes in one piece."""
+        if b"\r" in complete:
+            return b"".join(
+                self._look_into(event, event_type(event_data(event))) for event in split_events(complete)
+            )
         passed = bytearray()
-        for event in split_events(complete):
-            if _INTERESTING.search(event) is None:
-                passed += event
-            else:
-                passed += self._look_into(event, event_type(event_data(event)))
-        return bytes(passed)
+        done = 0
+        while (found := _interesting(complete, done)) >= 0:
+            boundary = complete.rfind(b"\n\n", done, found)
+            start = done if boundary < 0 else boundary + 2
+            end = complete.index(b"\n\n", found) + 2
+            event = complete[start:end]
+            passed += complete[done:start]
+            passed += self._look_into(event, event_type(event_data(event)))
+            done = end
+        return bytes(passed + complete[done:])
 
     def _look_into(self, event: bytes, kind: str) -> bytes:
         """Learn from one event; returns what the client gets for it."""
