@@ -19,14 +19,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.ws_protocol import WebSocketFactory
 from twisted.internet import reactor as _reactor
 from twisted.internet import tcp
 from twisted.internet.interfaces import IPushProducer
-from twisted.logger import globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 from twisted.web import http
 from zope.interface import implementer
 
@@ -236,7 +236,7 @@ class ProxyHTTPFactory(HTTPFactory):  # type: ignore[misc]
         return protocol
 
 
-class PromptTransport(tcp.Server):  # type: ignore[misc]
+class PromptTransport(tcp.Server):
     """Writes at the end of the loop's turn; asks for writability only when the socket is full.
 
     Twisted asks epoll before each write and takes the request back afterwards, although the socket of
@@ -254,7 +254,7 @@ class PromptTransport(tcp.Server):  # type: ignore[misc]
     def stopWriting(self) -> None:  # noqa: N802
         if self._waits_for_socket:
             self._waits_for_socket = False
-            super().stopWriting()
+            super().stopWriting()  # type: ignore[no-untyped-call]
 
     def _flush(self) -> None:
         self._is_flush_due = False
@@ -264,7 +264,7 @@ class PromptTransport(tcp.Server):  # type: ignore[misc]
         reactor._readOrWrite(self, False)
         if self.connected and hasattr(self, "socket") and (self.dataBuffer or self._tempDataBuffer):
             self._waits_for_socket = True
-            super().startWriting()
+            super().startWriting()  # type: ignore[no-untyped-call]
 
 
 class ProxyServer(Server):  # type: ignore[misc]
@@ -392,10 +392,14 @@ class _Run:
             reactor.stop()
 
 
+def _ignored(event: LogEvent) -> None:
+    """Twisted's own log: what matters of it, we log ourselves."""
+
+
 def serve(application: Any, listening: socket.socket, options: ServerOptions, lifespan: Lifespan) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT, then drain. Raises what start-up raised."""
     asyncio.set_event_loop(twisted_loop)
-    globalLogBeginner.beginLoggingTo([lambda _: None], redirectStandardIO=False, discardBuffer=True)
+    globalLogBeginner.beginLoggingTo([cast(ILogObserver, _ignored)], redirectStandardIO=False, discardBuffer=True)
     run = _Run(ProxyServer(application, options), listening, lifespan)
     for number in (signal.SIGTERM, signal.SIGINT):
         twisted_loop.add_signal_handler(number, run.end)
