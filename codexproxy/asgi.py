@@ -45,7 +45,8 @@ class _Jobs:
     def __init__(self, running: Runtime) -> None:
         self._stop = asyncio.Event()
         self._thread = DatabaseThread("jobs")
-        self._task = spawn(run_jobs(jobs(running, self._thread), self._thread, self._stop), name="jobs")
+        found = jobs(running, self._thread, self._stop)
+        self._task = spawn(run_jobs(found, self._thread, self._stop), name="jobs")
 
     async def end(self) -> None:
         self._stop.set()

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -43,7 +44,7 @@ class Job:
         return max(SHORTEST_LEASE_S, 2 * self.every_s)
 
 
-def jobs(runtime: Runtime, thread: DatabaseThread) -> list[Job]:
+def jobs(runtime: Runtime, thread: DatabaseThread, stop: asyncio.Event) -> list[Job]:
     """What has to be done from time to time."""
     usage = UsageRefresher(
         client=runtime.client,
@@ -51,6 +52,7 @@ def jobs(runtime: Runtime, thread: DatabaseThread) -> list[Job]:
         refresher=runtime.refresher,
         upstream_base_url=settings.UPSTREAM_BASE_URL,
         interval_s=settings.USAGE_REFRESH_INTERVAL_S,
+        pause=partial(_pause, stop),
     )
     found = [
         Job(
@@ -79,11 +81,17 @@ async def run_jobs(
 async def _run_on(job: Job, holder: UUID, thread: DatabaseThread, stop: asyncio.Event, clock: Clock) -> None:
     while not stop.is_set():
         await run_once(job, holder, thread, clock)
-        try:
-            async with asyncio.timeout(job.every_s):
-                await stop.wait()
-        except TimeoutError:
-            continue
+        await _pause(stop, job.every_s)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait, but not beyond `stop`; whether to go on."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return True
+    return False
 
 
 async def run_once(job: Job, holder: UUID, thread: DatabaseThread, clock: Clock) -> bool:

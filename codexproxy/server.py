@@ -399,7 +399,9 @@ def _ignored(event: LogEvent) -> None:
 def serve(application: Any, listening: socket.socket, options: ServerOptions, lifespan: Lifespan) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT, then drain. Raises what start-up raised."""
     asyncio.set_event_loop(twisted_loop)
-    globalLogBeginner.beginLoggingTo([cast(ILogObserver, _ignored)], redirectStandardIO=False, discardBuffer=True)
+    globalLogBeginner.beginLoggingTo(
+        [cast(ILogObserver, _ignored)], redirectStandardIO=False, discardBuffer=True
+    )
     run = _Run(ProxyServer(application, options), listening, lifespan)
     for number in (signal.SIGTERM, signal.SIGINT):
         twisted_loop.add_signal_handler(number, run.end)

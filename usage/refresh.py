@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import random
@@ -44,7 +43,7 @@ class _Asked:
 
 
 class UsageRefresher:
-    """Belongs to one event loop."""
+    """Belongs to one event loop. `pause` waits so many seconds; it returns False when it is time to end."""
 
     def __init__(
         self,
@@ -54,26 +53,27 @@ class UsageRefresher:
         refresher: TokenRefresher,
         upstream_base_url: str,
         interval_s: float,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        pause: Callable[[float], Awaitable[bool]],
     ) -> None:
         self._client = client
         self._thread = thread
         self._refresher = refresher
         self._url = usage_url(upstream_base_url)
         self._interval_s = interval_s
-        self._sleep = sleep
+        self._pause = pause
         self._left_alone: dict[str, float] = {}
 
     async def run(self) -> None:
         """Ask for every account that is due; helper requests never change an account's state."""
         due = await self._thread.run(_due, self._interval_s)
-        for asked in due:
-            if self._left_alone.get(asked.account_id, 0.0) > time.monotonic():
-                continue
+        due = [asked for asked in due if self._left_alone.get(asked.account_id, 0.0) <= time.monotonic()]
+        for position, asked in enumerate(due):
+            # Spread out, never in step: a whole pool must not ask at the same moment.
+            gap_s = self._interval_s / len(due) * random.uniform(0.3, 0.7)
+            if position and not await self._pause(gap_s):
+                return
             if not await self._refresh(asked):
                 self._left_alone[asked.account_id] = time.monotonic() + LEFT_ALONE_S
-            # Spread out, never in step: a whole pool must not ask at the same moment.
-            await self._sleep(self._interval_s / len(due) * random.uniform(0.3, 0.7))
 
     async def _refresh(self, asked: _Asked) -> bool:
         """Whether a reading was stored."""
@@ -95,8 +95,8 @@ class UsageRefresher:
             status, body = await self._ask_once(asked)
             if status not in _WORTH_ANOTHER_TRY and status != 0:
                 break
-            if pause_s is not None:
-                await self._sleep(pause_s)
+            if pause_s is not None and not await self._pause(pause_s):
+                break
         return status, body
 
     async def _ask_once(self, asked: _Asked) -> tuple[int, bytes]:

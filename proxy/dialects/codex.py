@@ -72,6 +72,9 @@ def read_request(body: bytes) -> CodexRequest:
 
 def _object(body: bytes) -> dict[str, msgspec.Raw]:
     try:
+        if not body.isascii():
+            # The values stay raw, so nobody else would notice text that is not UTF-8.
+            body.decode()
         return _object_decoder.decode(body)
     except msgspec.ValidationError:
         raise BadRequest("The request body must be a JSON object.") from None
