@@ -80,6 +80,8 @@ class _SameAccount:
     """What one account is sent, and which of its second chances are spent."""
 
     body: bytes
+    # Of the token that was sent last: by the time of its refusal another request may have renewed it.
+    generation: int = 0
     refreshed: bool = False
     stripped: bool = False
     reconnects: int = 0
@@ -191,10 +193,11 @@ class Attempts:
         same = _SameAccount(self._body_for(member))
         expires_at = member.token.expires_at
         if expires_at is not None and expires_at <= self._services.clock():
-            same.refreshed = True
-            if (refused := await self._refresh(member, "proactive_expiry")) is not None:
+            same.refreshed, same.generation = True, member.token.generation
+            if (refused := await self._refresh(member, same.generation, "proactive_expiry")) is not None:
                 return refused
         while True:
+            same.generation = member.token.generation
             try:
                 result = await self._ask_once(member, same.body)
             except TransportFailed as failure:
@@ -211,7 +214,7 @@ class Attempts:
         """None when the same account is worth asking once more, else what the refusal comes to."""
         if refused.outcome.step is Step.REFRESH_TOKEN and not same.refreshed:
             same.refreshed = True
-            return await self._refresh(member, "unauthorized_recovery")
+            return await self._refresh(member, same.generation, "unauthorized_recovery")
         if refused.outcome.step is Step.WITHOUT_REASONING:
             reduced = without_reasoning(same.body)
             if same.stripped or reduced is same.body:
@@ -274,9 +277,11 @@ class Attempts:
     def _refused(self, error: UpstreamError, events: bytes = b"") -> Refused:
         return Refused(classify(error, self._services.clock()), error, events)
 
-    async def _refresh(self, member: Member, reason: str) -> Refused | None:
-        """A new token for the account, or why there is none."""
-        account_id, stale = member.candidate.account_id, member.token.generation
+    async def _refresh(self, member: Member, stale: int, reason: str) -> Refused | None:
+        """A newer token than `stale` for the account, or why there is none."""
+        if member.token.generation > stale:
+            return None
+        account_id = member.candidate.account_id
         try:
             fresh = await self._services.refresher.refresh(account_id, stale_generation=stale, reason=reason)
         except RefreshRefused as refusal:

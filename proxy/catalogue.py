@@ -99,12 +99,13 @@ class CatalogueCache:
 
     async def _ask_member(self, member: Member, query: str) -> Catalogue | UpstreamError:
         for is_retry in (False, True):
+            sent = member.token.generation
             try:
                 response = await self._services.upstream.models(_request_headers(member), query)
             except TransportFailed as failure:
                 return broken(failure)
             try:
-                if response.status == 401 and not is_retry and await self._refresh(member):
+                if response.status == 401 and not is_retry and await self._renewed(member, sent):
                     continue
                 return await self._read(response)
             finally:
@@ -122,8 +123,10 @@ class CatalogueCache:
             return UpstreamError(502, {"code": "upstream_error", "message": str(error)})
         return Catalogue(body, response.header(b"etag"), self._services.clock())
 
-    async def _refresh(self, member: Member) -> bool:
-        account_id, stale = member.candidate.account_id, member.token.generation
+    async def _renewed(self, member: Member, stale: int) -> bool:
+        if member.token.generation > stale:
+            return True
+        account_id = member.candidate.account_id
         try:
             fresh = await self._services.refresher.refresh(account_id, stale_generation=stale)
         except (RefreshRefused, RefreshFailed):

@@ -188,7 +188,8 @@ class DataPlane:
         self.swap(*views)
         self.upstream = FakeUpstream(script or {})
         self.affinity = Affinity()
-        self.services = Services(self.pool, self.affinity, self.upstream, self.refresher, self.clock)  # type: ignore[arg-type]
+        seams: Any = (self.pool, self.affinity, self.upstream, self.refresher, self.clock)
+        self.services = Services(*seams)
 
     def swap(self, *views: AccountView, version: int = 1) -> None:
         self.pool.swap(Snapshot(version, views, self.settings))

@@ -7,12 +7,14 @@ import pytest
 from accounts.tokens import RefreshFailed, RefreshRefused
 from proxy.attempts import Attempts
 from proxy.errors import Surfaced
+from proxy.pool import Token
 from tests.proxy.fakes import (
     COMPLETED,
     CREATED,
     DELTA,
     NOW,
     DataPlane,
+    FakeResponse,
     event,
     limit,
     ok,
@@ -99,6 +101,22 @@ async def test_a_401_refreshes_once_and_stays_on_the_account() -> None:
     await plane.serve()
     assert plane.refresher.calls == [("a", 1)]
     assert [request.token for request in plane.upstream.requests] == ["token-a-1", "token-a-2"]
+
+
+async def test_a_token_that_another_request_has_renewed_meanwhile_is_used_without_a_refresh() -> None:
+    plane = DataPlane(view("a"))
+    member = plane.pool.member("a")
+    assert member is not None
+
+    class RenewedMeanwhile(FakeResponse):
+        async def read(self, limit: int) -> bytes:
+            plane.pool.token_refreshed("a", Token("newer", 2, NOW + 3600))
+            return b""
+
+    plane.upstream.script["a"] = [RenewedMeanwhile(401)]
+    await plane.serve()
+    assert plane.refresher.calls == []
+    assert [request.token for request in plane.upstream.requests] == ["token-a-1", "newer"]
 
 
 async def test_a_second_401_goes_to_the_next_account() -> None:

@@ -10,8 +10,14 @@ from proxy.stream import EventStream
 CREATED = (
     b'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_1","model":"m"}}\n\n'
 )
-LIMITS = b'event: codex.rate_limits\ndata: {"type":"codex.rate_limits","rate_limits":{"primary":{"used_percent":99}}}\n\n'
-DELTA = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"hi \\"error\\""}\n\n'
+LIMITS = (
+    b"event: codex.rate_limits\n"
+    b'data: {"type":"codex.rate_limits","rate_limits":{"primary":{"used_percent":99}}}\n\n'
+)
+DELTA = (
+    b"event: response.output_text.delta\n"
+    b'data: {"type":"response.output_text.delta","delta":"hi \\"error\\""}\n\n'
+)
 COMPLETED = (
     b'event: response.completed\ndata: {"type":"response.completed","response":{"id":"resp_1","usage":'
     b'{"input_tokens":5,"input_tokens_details":{"cached_tokens":3},"output_tokens":2}}}\n\n'

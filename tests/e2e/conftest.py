@@ -1,0 +1,89 @@
+"""A simulated upstream, a server process in front of it, and the real client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.simulator import Served, Simulator, running
+from tests.conftest import missing
+from tests.e2e.codex import Codex, find_codex
+from tests.e2e.server import Server
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def sim() -> Simulator:
+    return Simulator()
+
+
+@pytest.fixture
+def upstream(sim: Simulator) -> Iterator[Served]:
+    with running(sim) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with an empty database and its key, to be copied."""
+    server = Server(tmp_path_factory.mktemp("template"), {})
+    done = server.manage("migrate", "--verbosity", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return server.data_dir
+
+
+@pytest.fixture
+def prepared(sim: Simulator, upstream: Served, migrated: Path, tmp_path: Path) -> Iterator[Start]:
+    """Makes a server that knows the simulator's accounts and is not started yet. Ends it afterwards."""
+    made: list[Server] = []
+
+    def prepare(**environment: str) -> Server:
+        settings = {
+            "CODEXPROXY_UPSTREAM_BASE_URL": f"{upstream.base_url}/backend-api",
+            "CODEXPROXY_AUTH_BASE_URL": upstream.base_url,
+            **environment,
+        }
+        server = Server(tmp_path / f"server{len(made)}", settings, migrated)
+        made.append(server)
+        if sim.accounts:
+            server.import_accounts(sim.accounts.values())
+        return server
+
+    yield prepare
+    for server in made:
+        server.kill()
+        print(f"--- log of the server on port {server.port}\n{server.log[-6000:]}")
+
+
+@pytest.fixture
+def serve(prepared: Start) -> Iterator[Start]:
+    """Starts a server for the simulator's accounts. At the end a SIGTERM must end it with 0."""
+    started: list[Server] = []
+
+    def start(**environment: str) -> Server:
+        server = prepared(**environment).start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        assert server.process is not None
+        if server.process.poll() is None:
+            assert server.stop() == 0, server.log
+
+
+@pytest.fixture
+def codex_program() -> str:
+    program = find_codex()
+    if program is None:
+        missing("the Codex CLI (scripts/clients installs it)")
+    assert program is not None
+    return program
+
+
+@pytest.fixture
+def codex(codex_program: str, tmp_path: Path) -> Callable[[str], Codex]:
+    return lambda base_url: Codex(codex_program, tmp_path, base_url)

@@ -1,0 +1,193 @@
+"""A real server process in front of a simulated upstream, and what can be read of it from outside."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from proxy.simulator import SimAccount
+from tests.conftest import ROOT
+
+READY_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 45.0
+POLL_S = 0.02
+SERVE = ("manage.py", "serve")
+RECORDS = "requestlogs_requestrecord"
+
+
+def until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+    """The first true value of `condition`; the deadline is part of every wait."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(POLL_S)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def write_auth_files(folder: Path, accounts: Iterable[SimAccount]) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for account in accounts:
+        path = folder / f"{account.id}.json"
+        path.write_text(json.dumps(account.auth_json()))
+        paths.append(str(path))
+    return paths
+
+
+class Server:
+    """One data folder with the process that serves it."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], template: Path | None = None) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        if template is None:
+            self.data_dir.mkdir(parents=True)
+        else:
+            shutil.copytree(template, self.data_dir)
+        self.log_file = folder / "server.log"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CODEXPROXY_")}
+        inherited.pop("DJANGO_SETTINGS_MODULE", None)
+        self.environment = {**inherited, "CODEXPROXY_DATA_DIR": str(self.data_dir), **environment}
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def import_accounts(self, accounts: Iterable[SimAccount]) -> None:
+        files = write_auth_files(self.folder / "auth", accounts)
+        done = self.manage("import_accounts", *files)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self, command: tuple[str, ...] | None = None) -> Server:
+        arguments = command or (*SERVE, "--port", str(self.port))
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        until(self._is_ready, READY_TIMEOUT_S, "the server is ready")
+        return self
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.log}"
+        return self.readiness() == 200
+
+    def readiness(self) -> int | None:
+        """The status of /health/ready; None when nothing listens."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with closing(connection):
+            try:
+                connection.request("GET", "/health/ready")
+                response = connection.getresponse()
+                response.read()
+                return response.status
+            except (OSError, http.client.HTTPException):
+                return None
+
+    def terminate(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        assert self.process is not None
+        return self.process.wait(STOP_TIMEOUT_S)
+
+    def stop(self) -> int:
+        self.terminate()
+        return self.wait()
+
+    def kill(self) -> None:
+        """Whatever became of it, nothing stays behind."""
+        if self.process is not None and self.process.poll() is None:
+            for pid in family(self.process.pid)[1:]:
+                _kill(pid)
+            self.process.kill()
+            self.process.wait(10)
+
+    @property
+    def database(self) -> Path:
+        return self.data_dir / "codexproxy.sqlite3"
+
+    def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.database, timeout=10)) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def records(self, columns: str = "status, status_code, error_code, account_id") -> list[tuple[Any, ...]]:
+        return self.query(f"SELECT {columns} FROM {RECORDS} ORDER BY id")
+
+    def wait_for_records(self, number: int, timeout_s: float = 5.0) -> list[tuple[Any, ...]]:
+        until(lambda: len(self.records()) >= number, timeout_s, f"{number} records are written")
+        return self.records()
+
+    def memory_bytes(self) -> int:
+        """What the server and its workers hold of their own."""
+        return sum(_resident(pid) for pid in family(self.pid))
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that it started, itself first."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        try:
+            children = (task / "children").read_text().split()
+        except OSError:
+            continue
+        for child in children:
+            found += family(int(child))
+    return found
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _resident(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))

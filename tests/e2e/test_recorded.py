@@ -1,0 +1,52 @@
+"""Requests as real clients of several generations sent them, replayed; see tests/data/recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.simulator import Simulator
+from tests.e2e.asking import send
+from tests.e2e.conftest import Start
+
+RECORDED = sorted((Path(__file__).parent.parent / "data/recorded").glob("*.json"))
+_OWN = ("host", "content-length", "authorization", "content-encoding")
+
+
+def turns(file: Path) -> list[dict[str, Any]]:
+    requests: list[dict[str, Any]] = json.loads(file.read_text())["requests"]
+    return [
+        request
+        for request in requests
+        if request["method"] == "POST" and request["path"].endswith("/codex/responses")
+    ]
+
+
+@pytest.mark.parametrize("file", RECORDED, ids=[file.stem for file in RECORDED])
+def test_the_strict_upstream_accepts_it_with_every_field_intact(
+    file: Path, sim: Simulator, serve: Start
+) -> None:
+    sim.add_account("only")
+    server = serve()
+    recorded = turns(file)
+    assert recorded
+    for request in recorded:
+        headers = {name: value for name, value in request["headers"] if name.lower() not in _OWN}
+        body = json.dumps(request["body"]).encode()
+        answer = send(
+            server, path=request["path"], body=body, headers={**headers, "Authorization": "Bearer x"}
+        )
+        assert (answer.status, answer.text) == (200, "Hello from the simulator."), answer.body
+        received = sim.responses()[-1]
+        # The recording's reasoning is from another upstream, so it can only go out the first time.
+        assert received.body == request["body"] | {"input": _readable(request["body"]["input"])}
+        assert received.headers["user-agent"] == dict(headers)["User-Agent"]
+    assert sim.violations == []
+    assert {row[0] for row in server.wait_for_records(len(recorded))} == {"success"}
+
+
+def _readable(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [item for item in items if item.get("type") != "reasoning"]

@@ -1,0 +1,97 @@
+"""Tokens: refreshed once for many, never shown."""
+
+from __future__ import annotations
+
+import time
+
+from proxy.simulator import Fail, Simulator
+from tests.e2e.asking import Answer, ask, at_once, message, send, turn, upload
+from tests.e2e.conftest import Start
+from tests.e2e.server import Server
+
+PAGES = (
+    "/admin/",
+    "/admin/accounts/account/",
+    "/admin/accounts/account/{account}/change/",
+    "/admin/requestlogs/requestrecord/",
+    "/api/accounts",
+    "/backend-api/codex/models",
+    "/health/ready",
+)
+
+
+def test_thirty_two_at_once_share_one_refresh_of_an_account_that_refuses_all(
+    sim: Simulator, serve: Start
+) -> None:
+    sim.add_account("broken").default = Fail.unauthorized()
+    sim.add_account("good")
+    server = serve()
+    answers = at_once(32, lambda number: ask(server, turn(message(str(number)))))
+    assert [answer.status for answer in answers] == [200] * 32
+    assert {call.account_id for call in sim.responses()} == {"broken", "good"}
+    assert [call.account_id for call in sim.refreshes] == ["broken"]
+    assert sim.violations == []
+
+
+def test_thirty_two_at_once_share_one_refresh_of_an_ended_token(sim: Simulator, serve: Start) -> None:
+    account = sim.add_account("only")
+    server = serve()
+    account.end_access()
+    answers = at_once(32, lambda number: ask(server, turn(message(str(number)))))
+    assert [answer.status for answer in answers] == [200] * 32
+    assert [(call.account_id, call.status) for call in sim.refreshes] == [("only", 200)]
+    assert sim.violations == []
+
+
+def test_an_expired_token_is_refreshed_before_it_is_sent(sim: Simulator, prepared: Start) -> None:
+    account = sim.add_account("only")
+    account.issue_access_token(time.time() - 60)
+    server = prepared().start()
+    assert ask(server).status == 200
+    assert [call.status for call in sim.responses()] == [200]
+    assert len(sim.refreshes) == 1
+    assert server.stop() == 0
+
+
+def test_no_token_is_in_the_database_the_log_or_any_answer(sim: Simulator, serve: Start) -> None:
+    first, second = sim.add_account("first"), sim.add_account("second")
+    server = serve()
+    auth_files = list((server.folder / "auth").iterdir())
+    secrets = {sim.accounts[file.stem].refresh_token for file in auth_files}
+    first.end_access()
+    second.script(Fail.server_error(), Fail.unauthorized("token_invalidated"))
+    answers = [ask(server, turn(message(str(number)))) for number in range(8)]
+    answers += [upload(server, file.read_bytes()) for file in auth_files]
+    answers += [upload(server, b'{"tokens": {"id_token": "' + first.id_token().encode() + b'"}}')]
+    answers += _pages(server)
+    assert {200} <= {answer.status for answer in answers}
+    assert sim.refreshes
+
+    secrets |= {*sim.access_tokens, *sim.refresh_tokens, *sim.spent_refresh_tokens}
+    secrets |= {part for file in auth_files for part in _secrets_of(file.read_text())}
+    # A JWT's middle part holds the claims, which are told apart by a number of their own.
+    parts = {secret.split(".")[1] if secret.count(".") == 2 else secret for secret in secrets}
+    assert len(parts) >= 6
+    for when in ("running", "stopped"):
+        if when == "stopped":
+            assert server.stop() == 0
+        for file in sorted(server.data_dir.rglob("*")):
+            if file.is_file():
+                _assert_free(file.read_bytes(), parts, f"{file.name}, {when}")
+    _assert_free(server.log.encode(), parts, "the log")
+    for answer in answers:
+        _assert_free(answer.body + repr(answer.headers).encode(), parts, f"an answer: {answer.body[:80]!r}")
+
+
+def _pages(server: Server) -> list[Answer]:
+    (account,) = server.query("SELECT id FROM accounts_account LIMIT 1")[0]
+    return [send(server, "GET", page.format(account=account)) for page in PAGES]
+
+
+def _secrets_of(auth_json: str) -> list[str]:
+    return [part for part in auth_json.split('"') if len(part) > 100 or part.startswith("rt_")]
+
+
+def _assert_free(content: bytes, secrets: set[str], where: str) -> None:
+    found = [secret[:20] for secret in secrets if secret.encode() in content]
+    assert found == [], f"in {where}"
