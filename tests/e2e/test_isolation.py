@@ -19,7 +19,7 @@ def test_cookies_of_an_account_go_nowhere(sim: Simulator, serve: Start) -> None:
     refusals.append(Fail(500, {"error": {"message": "x", "code": "server_error"}}, cookies))
     server = serve()
     answers = [ask(server, turn(message(str(number))), Cookie="mine=1") for number in range(24)]
-    answers.append(send(server, "GET", "/backend-api/codex/models"))
+    answers.append(send(server, "GET", "/backend-api/codex/models?client_version=0.169.0"))
     assert [answer.status for answer in answers] == [200] * 25
     assert {call.account_id for call in sim.responses() if call.status == 200} == {"first", "second"}
     assert [answer.header("set-cookie") for answer in answers] == [None] * 25
