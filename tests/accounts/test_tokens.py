@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -29,63 +27,12 @@ from accounts.tokens import (
 from codexproxy.crypto import EncryptionKeyError
 from codexproxy.db import DatabaseThread
 from codexproxy.http import TransportFailed
-from tests.builders import NOW, make_account, make_jwt
+from tests.accounts.sign_in_service import EXPIRES_AT, Answer, SignInService, granted, refused
+from tests.builders import NOW, make_account
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ACCOUNT = "acc-1_00000001"
-EXPIRES_AT = NOW + timedelta(days=10)
-
-
-@dataclass
-class Answer:
-    status: int
-    content: Any
-
-    async def read(self, limit: int) -> bytes:
-        return self.content if isinstance(self.content, bytes) else json.dumps(self.content).encode()
-
-    async def close(self) -> None:
-        return None
-
-
-def granted(number: int = 2, **fields: Any) -> Answer:
-    content = {
-        "access_token": make_jwt({"exp": EXPIRES_AT.timestamp(), "number": number}),
-        "refresh_token": f"refresh-{number}",
-        "id_token": make_jwt({"email": "ann@example.com"}),
-    }
-    return Answer(200, content | fields)
-
-
-def refused(code: str, status: int = 401) -> Answer:
-    return Answer(status, {"error": {"code": code, "message": "no"}})
-
-
-Hook = Callable[[], Awaitable[None]]
-
-
-@dataclass
-class SignInService:
-    """Stands in for the HTTP client. Answers in order, the last one again and again."""
-
-    answers: list[Answer | Exception] = field(default_factory=lambda: [granted()])
-    delay_s: float = 0.0
-    meanwhile: Hook | None = None
-    calls: list[dict[str, Any]] = field(default_factory=list)
-
-    async def send(
-        self, method: str, url: str, headers: Any, content: bytes = b"", timeouts: Any = None
-    ) -> Answer:
-        call = {"method": method, "url": url, "headers": dict(headers), "timeouts": timeouts}
-        self.calls.append(call | {"body": json.loads(content)})
-        await asyncio.sleep(self.delay_s)
-        if self.meanwhile is not None:
-            await self.meanwhile()
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
 
 class Clock:

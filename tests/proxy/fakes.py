@@ -177,7 +177,7 @@ def view(name: str, used: float = 10.0, **fields: Any) -> AccountView:
 
 
 class DataPlane:
-    """A pool of accounts over a scripted upstream. Accounts are asked in the order in which they are given."""
+    """A pool of accounts over a scripted upstream. Accounts are asked in the order they are given in."""
 
     def __init__(
         self, *views: AccountView, script: dict[str, list[Any]] | None = None, **settings: Any
