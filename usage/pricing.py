@@ -16,6 +16,8 @@ LONG_CONTEXT_TOKENS: int = _TABLE["long_context_tokens"]
 _MODELS: Mapping[str, Mapping[str, Any]] = _TABLE["models"]
 _ALIASES: Mapping[str, str] = _TABLE["aliases"]
 
+# More than this cannot be; a cost from it would not fit where costs are stored either.
+_MOST_TOKENS = 10**11
 _MILLION = Decimal(1_000_000)
 _MICRO = Decimal("0.000001")
 _TWO, _THREE_HALVES = Decimal(2), Decimal("1.5")
@@ -46,12 +48,13 @@ def cost_usd(model: str, tokens: Tokens, service_tier: str | None = None) -> Dec
     """To six decimals; None for an unknown model and for counts that cannot be."""
     inputs = _count(tokens.input)
     output = _count(tokens.output if tokens.output is not None else tokens.reasoning)
-    if inputs is None or output is None:
+    cached = _number(0 if tokens.cached_input is None else tokens.cached_input)
+    if inputs is None or output is None or cached is None:
         return None
     rates = rates_for(model.lower(), (service_tier or "").lower(), inputs > LONG_CONTEXT_TOKENS)
     if rates is None:
         return None
-    cached = min(max(_number(tokens.cached_input) or 0, 0), inputs)
+    cached = min(max(cached, 0), inputs)
     total = (inputs - cached) * rates.input + cached * rates.cached + output * rates.output
     return (total / _MILLION).quantize(_MICRO)
 
@@ -92,7 +95,7 @@ def _rates(prices: list[Any]) -> Rates:
 
 def _count(value: object) -> int | None:
     number = _number(value)
-    return None if number is None or number < 0 else number
+    return None if number is None or not 0 <= number <= _MOST_TOKENS else number
 
 
 def _number(value: object) -> int | None:

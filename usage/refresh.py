@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import random
@@ -110,13 +111,17 @@ class UsageRefresher:
         if asked.chatgpt_account_id:
             headers.append((b"chatgpt-account-id", asked.chatgpt_account_id.encode()))
         try:
-            response = await self._client.send("GET", self._url, headers, b"", Timeouts(TIMEOUT_S, TIMEOUT_S))
-            try:
-                return response.status, await response.read(BODY_LIMIT)
-            finally:
-                await response.close()
-        except (TransportFailed, ResponseTooLarge) as failure:
-            logger.info("account %s: usage cannot be read: %s", asked.account_id, failure)
+            # The client's own time-outs count silence; this one ends an answer that trickles.
+            async with asyncio.timeout(TIMEOUT_S):
+                response = await self._client.send(
+                    "GET", self._url, headers, b"", Timeouts(TIMEOUT_S, TIMEOUT_S)
+                )
+                try:
+                    return response.status, await response.read(BODY_LIMIT)
+                finally:
+                    await response.close()
+        except (TransportFailed, ResponseTooLarge, TimeoutError) as failure:
+            logger.info("account %s: usage cannot be read: %s", asked.account_id, str(failure) or "no answer")
             return 0, b""
 
     async def _renewed(self, asked: _Asked) -> _Asked | None:

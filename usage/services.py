@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 
@@ -14,9 +17,9 @@ from usage.quota import Block, lifts_block
 from usage.windows import Sample, WindowReading
 
 # A change that routing would not notice is not worth a new snapshot in every process.
-_NOTICEABLE_PERCENT = 0.5
+_STEPS_PER_PERCENT = 2
 _NOTICEABLE_RESET_S = 60.0
-_SAME_WITHIN_S = 60.0
+_SAME_WITHIN = timedelta(seconds=60)
 
 
 @transaction.atomic
@@ -27,19 +30,20 @@ def sample_store(*, account_id: str, sample: Sample) -> int | None:
         return None
     known = {row.window: row for row in CurrentWindow.objects.filter(account_id=account_id)}
     recorded_at = _moment(sample.recorded_at)
-    newer = [
+    newer = tuple(
         reading
         for reading in sample.windows
         if reading.window not in known or known[reading.window].recorded_at <= recorded_at
-    ]
+    )
     noticed = [reading for reading in newer if _is_noticeable(known.get(reading.window), reading)]
-    _add_history(account_id, sample, newer, known)
+    _add_history(account_id, replace(sample, windows=newer))
     for reading in newer:
         CurrentWindow.objects.update_or_create(
             account_id=account_id, window=reading.window, defaults=_values(reading, recorded_at)
         )
     versions = [
-        _lift_block(account, known, sample),
+        # What is older than the known reading shows less use without any window having rolled.
+        _lift_block(account, known.values(), replace(sample, windows=newer)),
         account_update_plan(account_id=account_id, plan_type=sample.plan_type) if sample.plan_type else None,
         changes.bump() if noticed else None,
     ]
@@ -51,54 +55,71 @@ def samples_trim(*, before: datetime) -> int:
     return WindowSample.objects.filter(recorded_at__lt=before).delete()[0]
 
 
-def _add_history(
-    account_id: str, sample: Sample, readings: list[WindowReading], known: dict[str, CurrentWindow]
-) -> None:
+def _add_history(account_id: str, sample: Sample) -> None:
     recorded_at = _moment(sample.recorded_at)
-    rows = []
-    for reading in readings:
-        if _was_just_stored(known.get(reading.window), reading, recorded_at):
-            continue
-        values = _values(reading, recorded_at)
-        rows.append(
-            WindowSample(account_id=account_id, window=reading.window, source=sample.source, **values)
+    rows = WindowSample.objects.filter(account_id=account_id, recorded_at__gt=recorded_at - _SAME_WITHIN)
+    latest = {row.window: row for row in rows.order_by("recorded_at", "pk")}
+    WindowSample.objects.bulk_create(
+        WindowSample(
+            account_id=account_id,
+            window=reading.window,
+            source=sample.source,
+            **_values(reading, recorded_at),
         )
-    WindowSample.objects.bulk_create(rows)
+        for reading in sample.windows
+        if not _is_same(latest.get(reading.window), reading)
+    )
 
 
-def _was_just_stored(last: CurrentWindow | None, reading: WindowReading, recorded_at: datetime) -> bool:
-    if last is None or last.used_percent != reading.used_percent:
-        return False
-    return (recorded_at - last.recorded_at).total_seconds() < _SAME_WITHIN_S
+def _is_same(last: WindowSample | None, reading: WindowReading) -> bool:
+    return (
+        last is not None
+        and last.used_percent == reading.used_percent
+        and last.window_minutes == reading.window_minutes
+        and _is_same_reset(last.reset_at, reading.reset_at)
+    )
 
 
-def _lift_block(account: Account, known: dict[str, CurrentWindow], sample: Sample) -> int | None:
-    if not account.is_blocked_by_limit or account.blocked_at is None:
+def _lift_block(account: Account, known: Iterable[CurrentWindow], sample: Sample) -> int | None:
+    blocked_at = account.blocked_at
+    if not account.is_blocked_by_limit or blocked_at is None:
         return None
-    window_reset_at = account.block_window_reset_at
     block = Block(
-        blocked_at=account.blocked_at.timestamp(),
-        window_reset_at=window_reset_at.timestamp() if window_reset_at else None,
-        used_percent={name: row.used_percent for name, row in known.items()},
+        blocked_at=blocked_at.timestamp(),
+        window_reset_at=_seconds(account.block_window_reset_at),
+        # A window that had ended before the block says nothing about the one that was blocked.
+        used_percent={
+            row.window: row.used_percent for row in known if row.reset_at is None or row.reset_at > blocked_at
+        },
+        reset_at=_seconds(account.reset_at),
     )
     if not lifts_block(block, sample):
         return None
     cause = "a fresh reading shows that the window has rolled"
-    return account_unblock(account_id=account.pk, cause=cause, blocked_at=account.blocked_at)
+    return account_unblock(account_id=account.pk, cause=cause, blocked_at=blocked_at)
 
 
 def _is_noticeable(known: CurrentWindow | None, reading: WindowReading) -> bool:
-    if known is None or known.window_minutes != reading.window_minutes:
-        return True
-    if abs(known.used_percent - reading.used_percent) >= _NOTICEABLE_PERCENT:
-        return True
-    before = known.reset_at.timestamp() if known.reset_at else None
-    if before is None or reading.reset_at is None:
-        return before != reading.reset_at
-    return abs(before - reading.reset_at) >= _NOTICEABLE_RESET_S
+    """Steps, not distances: a slow drift must be noticed too, though each reading is near the last."""
+    return (
+        known is None
+        or known.window_minutes != reading.window_minutes
+        or _step(known.used_percent) != _step(reading.used_percent)
+        or not _is_same_reset(known.reset_at, reading.reset_at)
+    )
 
 
-def _values(reading: WindowReading, recorded_at: datetime) -> dict[str, object]:
+def _step(used_percent: float) -> int:
+    return math.floor(used_percent * _STEPS_PER_PERCENT)
+
+
+def _is_same_reset(known: datetime | None, reset_at: float | None) -> bool:
+    if known is None or reset_at is None:
+        return known is None and reset_at is None
+    return abs(known.timestamp() - reset_at) < _NOTICEABLE_RESET_S
+
+
+def _values(reading: WindowReading, recorded_at: datetime) -> Mapping[str, object]:
     return {
         "used_percent": reading.used_percent,
         "reset_at": None if reading.reset_at is None else _moment(reading.reset_at),
@@ -109,3 +130,7 @@ def _values(reading: WindowReading, recorded_at: datetime) -> dict[str, object]:
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 _DAY_MINUTES = 1440
-_CODEX_FAMILY = frozenset({"codex"})
+_FAMILY = "codex"
+# Longer than any window there is. It also keeps what is stored within the columns' range.
+_LONGEST_MINUTES = 400 * _DAY_MINUTES
+# What a reset may lie ahead when a window does not say how long it is.
+_UNTOLD_MINUTES = 31 * _DAY_MINUTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,9 @@ class Sample:
 def sample_from_headers(headers: Iterable[tuple[bytes, bytes]], now: float) -> Sample | None:
     """From x-codex-primary-used-percent and its companions; None without them."""
     found = {
-        name[8:].decode(): value.decode("latin-1") for name, value in headers if name.startswith(b"x-codex-")
+        name[8:].decode("latin-1"): value.decode("latin-1")
+        for name, value in headers
+        if name.startswith(b"x-codex-")
     }
     raw = {
         name: {
@@ -64,7 +70,7 @@ def sample_from_event(event: Mapping[str, Any], now: float) -> Sample | None:
     """From a codex.rate_limits event; None when it is about another family of limits."""
     for name in ("metered_limit_name", "limit_name", "limit_id"):
         family = event.get(name)
-        if family is not None and family not in _CODEX_FAMILY:
+        if family not in (None, "", _FAMILY):
             return None
     raw = _mapping(event.get("rate_limits"))
     return _sample(raw, _mapping(event.get("credits")), now, "event", _text(event.get("plan_type")))
@@ -98,23 +104,31 @@ def _reading(name: str, raw: Mapping[str, Any], now: float) -> WindowReading | N
     seconds = finite(raw.get("limit_window_seconds"))
     if minutes is None and seconds is not None:
         minutes = math.ceil(seconds / 60)
-    length = int(minutes) if minutes is not None and minutes >= 1 else None
-    reset_at = finite(raw.get("reset_at")) or finite(raw.get("resets_at"))
+    length = int(minutes) if minutes is not None and 1 <= minutes <= _LONGEST_MINUTES else None
+    return WindowReading(name, max(0.0, used), _reset_at(raw, length, now), length)
+
+
+def _reset_at(raw: Mapping[str, Any], window_minutes: int | None, now: float) -> float | None:
+    reset_at = _after_epoch(raw.get("reset_at")) or _after_epoch(raw.get("resets_at"))
     after = finite(raw.get("reset_after_seconds"))
     if reset_at is None and after is not None:
         reset_at = now + max(0.0, after)
-    if reset_at is not None and length is not None:
-        # A hint that lies further away than the window is long cannot be right.
-        reset_at = min(reset_at, now + length * 60)
-    return WindowReading(name, max(0.0, used), reset_at, length)
+    if reset_at is None:
+        return None
+    # A hint that lies further away than the window is long cannot be right.
+    return min(reset_at, now + 60.0 * (window_minutes or _UNTOLD_MINUTES))
+
+
+def _after_epoch(value: object) -> float | None:
+    seconds = finite(value)
+    return seconds if seconds is not None and seconds > 0 else None
 
 
 def _renamed(readings: list[WindowReading]) -> list[WindowReading]:
-    """A lone window is what its length says: a month, a week, or the 5-hour one."""
+    """A lone window is what its length says: a month or a week, however upstream calls it."""
     if len(readings) != 1 or readings[0].window_minutes is None:
         return readings
-    only = readings[0]
-    minutes = only.window_minutes or 0
+    only, minutes = readings[0], readings[0].window_minutes
     name = only.window
     if minutes >= 28 * _DAY_MINUTES:
         name = "monthly"
@@ -154,4 +168,5 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    # Unprintable is garbage, and some databases refuse it.
+    return value if isinstance(value, str) and value and value.isprintable() else None

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, connections
 
 from accounts.encryption_check import verify_key
+from accounts.models import EncryptionKeyFingerprint
 from codexproxy import demo
 from codexproxy.crypto import EncryptionKeyError
 from codexproxy.supervisor import CannotListen, Supervisor, bind, raise_file_limit
@@ -57,6 +58,8 @@ class Command(BaseCommand):
 def prepare(*, migrate: bool) -> None:
     """The database as this version needs it. Raises EncryptionKeyError before anything is overwritten."""
     with _alone():
+        if EncryptionKeyFingerprint._meta.db_table in connection.introspection.table_names():
+            verify_key()
         if migrate:
             call_command("migrate", verbosity=0)
         verify_key()
