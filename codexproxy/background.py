@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,9 @@ TOKENS_EVERY_S = 60.0
 RETENTION_EVERY_S = 3600.0
 # A lease outlives the pause between two runs, so that the jobs stay with the process that has them.
 SHORTEST_LEASE_S = 60.0
+# The jobs of a process begin one after the other, and not in step with those of its neighbours.
+STAGGER_S = 0.5
+ERROR_LENGTH = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +76,36 @@ async def run_jobs(
 ) -> None:
     """Run every job at its interval until `stop`; a job that runs is waited for."""
     holder = uuid4()
-    loops = [spawn(_run_on(job, holder, thread, stop, clock), name=job.name) for job in jobs]
+    loops = []
+    for position, job in enumerate(jobs):
+        after_s = position * STAGGER_S * random.uniform(0.5, 1.0)
+        loops.append(spawn(_run_on(job, holder, thread, stop, clock, after_s), name=job.name))
     await asyncio.gather(*loops)
     for job in jobs:
-        await thread.run(leases.release, _lease(job), holder)
+        await _release(job, holder, thread)
 
 
-async def _run_on(job: Job, holder: UUID, thread: DatabaseThread, stop: asyncio.Event, clock: Clock) -> None:
-    while not stop.is_set():
+async def _run_on(  # noqa: PLR0913
+    job: Job, holder: UUID, thread: DatabaseThread, stop: asyncio.Event, clock: Clock, after_s: float
+) -> None:
+    goes_on = await _pause(stop, after_s)
+    while goes_on:
         await run_once(job, holder, thread, clock)
-        await _pause(stop, job.every_s)
+        goes_on = await _pause(stop, job.every_s)
+
+
+async def _release(job: Job, holder: UUID, thread: DatabaseThread) -> None:
+    try:
+        await thread.run(leases.release, _lease(job), holder)
+    except DatabaseError:
+        # It ends by itself; what has to be written at a stop must not wait for it.
+        logger.warning("the lease of job %s was not given back", job.name, exc_info=True)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> bool:
     """Wait, but not beyond `stop`; whether to go on."""
+    if stop.is_set():
+        return False
     try:
         async with asyncio.timeout(seconds):
             await stop.wait()
@@ -100,7 +120,11 @@ async def run_once(job: Job, holder: UUID, thread: DatabaseThread, clock: Clock)
         if not await thread.run(leases.acquire, _lease(job), holder=holder, ttl_s=job.lease_s, now=clock()):
             return False
         await thread.run(_note, job.name, started_at=clock(), ended_at=None, error="")
-        error = await _failure_of(job)
+        keeper = spawn(_keep_lease(job, holder, thread, clock), name=f"lease of {job.name}")
+        try:
+            error = await _failure_of(job)
+        finally:
+            keeper.cancel()
         await thread.run(_note, job.name, ended_at=clock(), error=error)
     except DatabaseError:
         logger.warning("job %s: the database cannot be used now", job.name, exc_info=True)
@@ -108,13 +132,28 @@ async def run_once(job: Job, holder: UUID, thread: DatabaseThread, clock: Clock)
     return True
 
 
+async def _keep_lease(job: Job, holder: UUID, thread: DatabaseThread, clock: Clock) -> None:
+    """A run may outlast its lease; nobody else may begin while it goes on."""
+    while True:
+        await asyncio.sleep(job.lease_s / 3)
+        try:
+            await thread.run(leases.acquire, _lease(job), holder=holder, ttl_s=job.lease_s, now=clock())
+        except DatabaseError:
+            logger.warning("the lease of job %s was not prolonged", job.name, exc_info=True)
+
+
 async def _failure_of(job: Job) -> str:
     try:
         await job.run()
     except Exception as failure:  # noqa: BLE001 - the outer edge: one failing job must not end the others
         logger.exception("job %s failed", job.name)
-        return f"{type(failure).__name__}: {failure}"[:2000]
+        return _storable(f"{type(failure).__name__}: {failure}")
     return ""
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL refuses NUL, and half a surrogate pair cannot be encoded: a failure must not fail to be noted.
+    return text.encode("utf-8", "replace").decode().replace("\x00", "")[:ERROR_LENGTH]
 
 
 def _lease(job: Job) -> str:

@@ -253,14 +253,14 @@ def announce(host: str, port: int) -> None:
     """Print what to try next."""
     shown = f"[{host}]" if ":" in host else host
     base_url = f"http://{shown}:{port}"
-    body = '{"model":"gpt-5.5","input":"Say hello","stream":false}'
+    body = '{"model":"gpt-5.5","input":[],"stream":true,"store":false}'
     print(
         f"""
 codexproxy demo: nothing here reaches the internet, and no account is real.
 
   Dashboard  {base_url}/admin/
 
-  Try        curl {base_url}/v1/responses -H 'Content-Type: application/json' -d '{body}'
+  Try        curl -N {base_url}/backend-api/codex/responses -d '{body}'
 
   Codex CLI  ~/.codex/config.toml:
              model_provider = "codexproxy"

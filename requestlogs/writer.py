@@ -6,9 +6,11 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 
 from codexproxy.db import DatabaseThread
 from codexproxy.tasks import spawn
@@ -19,47 +21,72 @@ from usage.pricing import cost_usd
 logger = logging.getLogger(__name__)
 
 GROUP = 500
-RETRY_S = (0.1, 0.3, 1.0, 3.0, 5.0)
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
 STOP_S = 10.0
 WARN_EVERY_S = 60.0
 
+# The database is locked or away: no fault of the rows, and it passes.
+_PASSING = (OperationalError, InterfaceError)
+# What a value that does not fit raises, in the database, its driver or while the row is made.
+_UNWRITABLE = (DatabaseError, ValueError, TypeError, ArithmeticError)
+_SMALL, _INTEGER, _BIG = 2**15 - 1, 2**31 - 1, 2**63 - 1
+
 
 class RecordWriter:
-    """One task takes what waits, writes it in one transaction, and takes again; there is no timer."""
+    """One task takes what waits, writes it in one transaction, and takes again; there is no timer.
 
-    def __init__(self, thread: DatabaseThread, *, capacity: int = 10_000) -> None:
+    Belongs to one event loop. `clock` and `sleep` are those of that loop.
+    """
+
+    def __init__(
+        self,
+        thread: DatabaseThread,
+        *,
+        capacity: int = 10_000,
+        group: int = GROUP,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self._thread = thread
         self._capacity = capacity
+        self._group = group
+        self._clock = clock
+        self._sleep = sleep
         self._waiting: deque[Record] = deque()
         self._something_waits = asyncio.Event()
-        self._stopping = False
+        # Set by `stop`: when to give up on a database that does not come back.
+        self._deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self._warned_at = 0.0
+        self._warned_at = float("-inf")
+        self._in_hand = 0
         self.written = 0
         self.dropped = 0
         self.failed = 0
 
     @property
     def pending(self) -> int:
-        return len(self._waiting)
+        """Not written yet, those included that are being written."""
+        return len(self._waiting) + self._in_hand
 
     async def start(self) -> None:
         self._task = spawn(self._write_on(), name="record writer")
 
     def put(self, record: Record) -> None:
-        """Returns at once. Over capacity the record is counted as dropped."""
-        if len(self._waiting) >= self._capacity:
+        """Returns at once. Over capacity, and after the end, the record is counted as dropped."""
+        has_ended = self._task is not None and self._task.done()
+        if has_ended or len(self._waiting) >= self._capacity:
             self.dropped += 1
-            if time.monotonic() - self._warned_at > WARN_EVERY_S:
-                self._warned_at = time.monotonic()
+            if self._clock() - self._warned_at >= WARN_EVERY_S:
+                self._warned_at = self._clock()
                 logger.error("%d request records were dropped: the database is too slow", self.dropped)
             return
         self._waiting.append(record)
         self._something_waits.set()
 
     async def stop(self) -> None:
-        """Write everything that waits, then end."""
-        self._stopping = True
+        """Write everything that waits, then end. A database that is away gets a few seconds to come back."""
+        self._deadline = self._clock() + STOP_S
         self._something_waits.set()
         if self._task is not None:
             await self._task
@@ -68,40 +95,61 @@ class RecordWriter:
         while True:
             await self._something_waits.wait()
             if not self._waiting:
-                if self._stopping:
+                if self._deadline is not None:
                     return
                 self._something_waits.clear()
                 continue
-            group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
-            await self._write(group)
+            group = [self._waiting.popleft() for _ in range(min(self._group, len(self._waiting)))]
+            self._in_hand = len(group)
+            try:
+                await self._write(group)
+            except _PASSING:
+                self._give_up()
+            self._in_hand = 0
 
     async def _write(self, group: list[Record]) -> None:
-        deadline = time.monotonic() + STOP_S
-        attempt = 0
-        while True:
-            try:
-                await self._thread.run(records_store, group)
-            except DatabaseError:
-                if attempt < len(RETRY_S) and not (self._stopping and time.monotonic() > deadline):
-                    logger.warning("%d request records could not be written yet", len(group), exc_info=True)
-                    await asyncio.sleep(RETRY_S[attempt])
-                    attempt += 1
-                    continue
-                await self._write_each(group)
-                return
-            self.written += len(group)
-            return
+        try:
+            await self._store(group)
+        except _PASSING:
+            raise
+        except _UNWRITABLE:
+            await self._write_each(group)
 
     async def _write_each(self, group: list[Record]) -> None:
         """One row that the database refuses must not take the others with it."""
         for record in group:
             try:
-                await self._thread.run(records_store, [record])
-            except DatabaseError:
+                await self._store([record])
+            except _PASSING:
+                raise
+            except _UNWRITABLE:
                 self.failed += 1
+                self._in_hand -= 1
                 logger.exception("the record of request %s is lost", record.request_id)
+
+    async def _store(self, group: list[Record]) -> None:
+        """Again and again while the database is locked or away: meanwhile the queue fills, and nothing is lost."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                await self._thread.run(records_store, group)
+            except _PASSING:
+                if self._deadline is not None and self._clock() >= self._deadline:
+                    raise
+                logger.warning("%d request records could not be written yet", len(group), exc_info=True)
+                await self._sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
-                self.written += 1
+                self.written += len(group)
+                self._in_hand -= len(group)
+                return
+
+    def _give_up(self) -> None:
+        """The process ends and the database did not come back: a further try would only take longer."""
+        lost = self.pending
+        self._waiting.clear()
+        self.failed += lost
+        logger.exception("%d request records are lost: the database cannot be written to", lost)
 
 
 @transaction.atomic
@@ -124,22 +172,37 @@ def _row(record: Record) -> RequestRecord:
         model=_text(record.model, 120),
         reasoning_effort=None if record.reasoning_effort is None else _text(record.reasoning_effort, 20),
         service_tier=_text(record.service_tier, 20),
-        status=record.status,
-        status_code=record.status_code,
+        status=_text(record.status, 12),
+        status_code=_count(record.status_code, _SMALL),
         error_code=None if record.error_code is None else _text(record.error_code, 80),
         error_message=_text(record.error_message, 2000),
-        input_tokens=tokens.input,
-        cached_input_tokens=tokens.cached_input,
-        output_tokens=tokens.output,
-        reasoning_tokens=tokens.reasoning,
+        input_tokens=_count(tokens.input, _BIG),
+        cached_input_tokens=_count(tokens.cached_input, _BIG),
+        output_tokens=_count(tokens.output, _BIG),
+        reasoning_tokens=_count(tokens.reasoning, _BIG),
         cost_usd=cost_usd(record.model, tokens, record.service_tier),
-        latency_ms=record.latency_ms,
-        first_token_ms=record.first_token_ms,
-        attempts=[asdict(attempt) for attempt in record.attempts],
-        routing=record.routing,
+        latency_ms=_count(record.latency_ms, _INTEGER),
+        first_token_ms=_count(record.first_token_ms, _INTEGER),
+        attempts=[_clean(asdict(attempt)) for attempt in record.attempts],
+        routing=_clean(record.routing),
     )
 
 
-def _text(value: str, size: int) -> str:
-    # PostgreSQL refuses NUL in text.
-    return value.replace("\x00", "")[:size]
+def _text(value: str, size: int | None = None) -> str:
+    # PostgreSQL refuses NUL in text, and half a surrogate pair cannot be encoded at all: JSON may bring both.
+    return value.encode("utf-8", "replace").decode().replace("\x00", "")[:size]
+
+
+def _count(value: int | None, most: int) -> int | None:
+    """None, "unknown", for what its column cannot hold: the row is worth more than the number."""
+    return value if value is not None and 0 <= value <= most else None
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value

@@ -53,12 +53,14 @@ def _has_rolled(block: Block, reading: WindowReading) -> bool:
     is_primary = reading.window == "primary"
     if is_primary and block.outlasts_primary:
         return False
-    known_reset_at = block.window_reset_at if is_primary else None
-    if known_reset_at is not None and reading.reset_at is not None:
-        if reading.reset_at > known_reset_at + RESET_TOLERANCE_S:
-            return True
+    if is_primary and _is_later(reading.reset_at, block.window_reset_at):
+        return True
     known = block.used_percent.get(reading.window)
     return known is not None and reading.used_percent < known - ROUNDING_PERCENT
+
+
+def _is_later(reset_at: float | None, known: float | None) -> bool:
+    return reset_at is not None and known is not None and reset_at > known + RESET_TOLERANCE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,7 @@ def sample_store(*, account_id: str, sample: Sample) -> int | None:
     noticed = [reading for reading in newer if _is_noticeable(known.get(reading.window), reading)]
     _add_history(account_id, replace(sample, windows=newer))
     for reading in newer:
-        CurrentWindow.objects.update_or_create(
-            account_id=account_id, window=reading.window, defaults=_values(reading, recorded_at)
-        )
+        _set_current(account_id, reading, recorded_at)
     versions = [
         # What is older than the known reading shows less use without any window having rolled.
         _lift_block(account, known.values(), replace(sample, windows=newer)),
@@ -53,6 +51,14 @@ def sample_store(*, account_id: str, sample: Sample) -> int | None:
 def samples_trim(*, before: datetime) -> int:
     """Delete history that is older; returns how many rows."""
     return WindowSample.objects.filter(recorded_at__lt=before).delete()[0]
+
+
+def _set_current(account_id: str, reading: WindowReading, recorded_at: datetime) -> None:
+    values = _values(reading, recorded_at)
+    rows = CurrentWindow.objects.filter(account_id=account_id, window=reading.window)
+    # The condition: another process may have stored a newer one since ours was compared.
+    if not rows.filter(recorded_at__lte=recorded_at).update(**values) and not rows.exists():
+        CurrentWindow.objects.create(account_id=account_id, window=reading.window, **values)
 
 
 def _add_history(account_id: str, sample: Sample) -> None:

@@ -11,6 +11,7 @@ _DAY_MINUTES = 1440
 _FAMILY = "codex"
 # Longer than any window there is. It also keeps what is stored within the columns' range.
 _LONGEST_MINUTES = 400 * _DAY_MINUTES
+_MOST_PERCENT = 10_000.0
 # What a reset may lie ahead when a window does not say how long it is.
 _UNTOLD_MINUTES = 31 * _DAY_MINUTES
 
@@ -105,7 +106,7 @@ def _reading(name: str, raw: Mapping[str, Any], now: float) -> WindowReading | N
     if minutes is None and seconds is not None:
         minutes = math.ceil(seconds / 60)
     length = int(minutes) if minutes is not None and 1 <= minutes <= _LONGEST_MINUTES else None
-    return WindowReading(name, max(0.0, used), _reset_at(raw, length, now), length)
+    return WindowReading(name, min(max(0.0, used), _MOST_PERCENT), _reset_at(raw, length, now), length)
 
 
 def _reset_at(raw: Mapping[str, Any], window_minutes: int | None, now: float) -> float | None:

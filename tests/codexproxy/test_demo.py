@@ -122,7 +122,7 @@ def test_a_second_start_brings_the_new_simulators_tokens_and_nothing_twice(simul
 def test_the_announcement_names_what_to_try(capsys: pytest.CaptureFixture[str]) -> None:
     demo.announce("127.0.0.1", 2455)
     shown = capsys.readouterr().out
-    assert "curl http://127.0.0.1:2455/v1/responses" in shown
+    assert "curl -N http://127.0.0.1:2455/backend-api/codex/responses" in shown
     assert 'base_url = "http://127.0.0.1:2455/backend-api/codex"' in shown
     demo.announce("::1", 2455)
     assert "http://[::1]:2455/admin/" in capsys.readouterr().out
