@@ -85,7 +85,7 @@ async def run_jobs(
         await _release(job, holder, thread)
 
 
-async def _run_on(  # noqa: PLR0913
+async def _run_on(
     job: Job, holder: UUID, thread: DatabaseThread, stop: asyncio.Event, clock: Clock, after_s: float
 ) -> None:
     goes_on = await _pause(stop, after_s)
@@ -152,7 +152,7 @@ async def _failure_of(job: Job) -> str:
 
 
 def _storable(text: str) -> str:
-    # PostgreSQL refuses NUL, and half a surrogate pair cannot be encoded: a failure must not fail to be noted.
+    # A failure must not fail to be noted: PostgreSQL refuses NUL, nothing encodes half a surrogate pair.
     return text.encode("utf-8", "replace").decode().replace("\x00", "")[:ERROR_LENGTH]
 
 

@@ -329,6 +329,9 @@ class Attempts:
         if sample is None:
             return None
         services.pool.sampled(member, sample)
+        if not self._turn.native:
+            # OpenAI's own clients do not know the event.
+            return None
         primary = pool_window(services.pool.candidates(), "primary", now)
         secondary = pool_window(services.pool.candidates(), "secondary", now)
         return in_pool_terms(event, primary, secondary, now)

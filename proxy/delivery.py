@@ -6,12 +6,11 @@ import asyncio
 
 from codexproxy.http import TransportFailed
 from proxy import limits
-from proxy.answer import Answer
 from proxy.attempts import Served, Services, Turn
-from proxy.errors import failed_event
 from proxy.figures import pool_window
 from proxy.headers import HeaderList, pool_limits, returned
 from proxy.outcomes import UpstreamError, classify
+from proxy.sinks import Ending, Sink
 from proxy.sse import EventTooLarge
 from proxy.stream import EventStream
 from proxy.upstream import broken, server_error
@@ -25,20 +24,16 @@ def limit_headers(services: Services) -> HeaderList:
     return pool_limits(pool_window(candidates, "primary", now), pool_window(candidates, "secondary", now))
 
 
-async def deliver(served: Served, answer: Answer, turn: Turn, services: Services) -> None:
+async def deliver(served: Served, sink: Sink, turn: Turn, services: Services) -> None:
     """Pass on what comes, as it comes, to the end. The record is complete afterwards."""
     record = turn.record
     record.account_id = served.member.candidate.account_id
     record.first_token_ms = served.attempt.first_event_ms
     try:
-        if answer.begun:
-            await answer.write(served.first)
-        else:
-            headers = [*returned(served.response.headers), *limit_headers(services)]
-            await answer.begin_stream(headers, served.first)
-        trouble = await _relay(served, answer)
-        _conclude(served, turn, services, trouble)
-        await answer.end(_last_words(trouble, served.stream, turn) if trouble else b"")
+        await sink.begin([*returned(served.response.headers), *limit_headers(services)], served.first)
+        broken_off = await _relay(served, sink)
+        error = _conclude(served, turn, services, broken_off)
+        await sink.end(Ending(error, broken_off is None, served.stream.response_id))
     except asyncio.CancelledError:
         if served.stream.terminal:
             # The client had everything and left before the connection was read to its end.
@@ -50,19 +45,19 @@ async def deliver(served: Served, answer: Answer, turn: Turn, services: Services
         await served.close()
 
 
-async def _relay(served: Served, answer: Answer) -> UpstreamError | None:
+async def _relay(served: Served, sink: Sink) -> UpstreamError | None:
     """Forward until the end; what broke, if something did."""
     stream = served.stream
     try:
         if stream.terminal:
-            await _to_the_end(served, answer)
+            await _to_the_end(served, sink)
             return None
         async for block in served.rest:
             passed = stream.feed(block)
             if passed:
-                await answer.write(passed)
+                await sink.write(passed)
             if stream.terminal:
-                await _to_the_end(served, answer)
+                await _to_the_end(served, sink)
                 return None
     except TransportFailed as failure:
         if stream.terminal:
@@ -75,23 +70,20 @@ async def _relay(served: Served, answer: Answer) -> UpstreamError | None:
     return UpstreamError(None, server_error("stream_incomplete", message))
 
 
-async def _to_the_end(served: Served, answer: Answer) -> None:
+async def _to_the_end(served: Served, sink: Sink) -> None:
     """What follows the terminal event, briefly: a connection that is read to its end can be used again."""
     try:
         async with asyncio.timeout(limits.END_OF_STREAM_S):
             async for block in served.rest:
-                await answer.write(served.stream.feed(block))
+                await sink.write(served.stream.feed(block))
     except (TimeoutError, TransportFailed, EventTooLarge):
         return
 
 
-def _last_words(trouble: UpstreamError, stream: EventStream, turn: Turn) -> bytes:
-    response_id = stream.response_id or turn.record.request_id
-    return failed_event(trouble.error, response_id, int(turn.record.requested_at.timestamp()))
-
-
-def _conclude(served: Served, turn: Turn, services: Services, trouble: UpstreamError | None) -> None:
-    """Write down how it ended; a failure that came late is judged like an early one."""
+def _conclude(
+    served: Served, turn: Turn, services: Services, trouble: UpstreamError | None
+) -> UpstreamError | None:
+    """Write down how it ended, and return what failed; a late failure is judged like an early one."""
     record, stream = turn.record, served.stream
     if trouble is None and stream.terminal in ("response.failed", "error"):
         trouble = UpstreamError(None, stream.error)
@@ -105,6 +97,7 @@ def _conclude(served: Served, turn: Turn, services: Services, trouble: UpstreamE
         record.status, record.error_message = "error", "The response is incomplete."
     else:
         record.status = "success"
+    return trouble
 
 
 def read_usage(record: Record, stream: EventStream) -> None:

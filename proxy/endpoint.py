@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
 
 from codexproxy.locality import Facts, facts_from_scope, resolve_client
 from codexproxy.logging import request_id as logged_request_id
@@ -20,17 +23,19 @@ from proxy.answer import Answer, Send
 from proxy.attempts import Attempts, Turn
 from proxy.body import ClientGone, Receive, decoded, read_body
 from proxy.delivery import deliver, limit_headers
-from proxy.dialects.codex import read_request
-from proxy.errors import MethodNotAllowed, NotFound, ProxyError, Surfaced, failed_event
-from proxy.events import KEEP_ALIVE_NATIVE
+from proxy.dialects.codex import CodexRequest, read_request
+from proxy.dialects.models import CATALOGUE_QUERY, openai_models
+from proxy.dialects.responses import read_responses_request
+from proxy.errors import MethodNotAllowed, NotFound, ProxyError, Surfaced
+from proxy.events import KEEP_ALIVE_COMMENT, KEEP_ALIVE_NATIVE
 from proxy.headers import forwarded
 from proxy.runtime import Runtime, runtime
+from proxy.sinks import JSON, CollectedResponse, EventSink, Sink
 from requestlogs.records import Record
 
 logger = logging.getLogger(__name__)
 
 Scope = Mapping[str, Any]
-_JSON = (b"content-type", b"application/json")
 
 
 @dataclass(slots=True)
@@ -44,6 +49,8 @@ class Call:
     facts: Facts
     record: Record
     runtime: Runtime
+    # Once the dialect is known: who tells the client what goes wrong.
+    sink: Sink | None = None
 
 
 Handler = Callable[[Call], Awaitable[None]]
@@ -57,7 +64,7 @@ async def proxy_http(scope: Scope, receive: Receive, send: Send) -> None:
     recorded = True
     try:
         handler = route(scope["method"], scope["path"])
-        recorded = handler is responses
+        recorded = handler in _RECORDED
         check_access(call.facts, call.runtime.rules)
         await handler(call)
     except ProxyError as error:
@@ -87,6 +94,8 @@ async def _call(scope: Scope, receive: Receive, send: Send) -> Call:
     request_id = incoming_request_id(headers.get("x-request-id") or headers.get("request-id"))
     running = await runtime()
     facts = facts_from_scope(scope)
+    is_native = scope["path"].startswith("/backend-api")
+    keep_alive = KEEP_ALIVE_NATIVE if is_native else KEEP_ALIVE_COMMENT
     client = resolve_client(facts, running.rules.trusted_proxies)
     record = Record(
         request_id=request_id,
@@ -95,12 +104,15 @@ async def _call(scope: Scope, receive: Receive, send: Send) -> Call:
         client=headers.get("user-agent", ""),
         client_address=str(client or ""),
     )
-    return Call(scope, receive, Answer(send, request_id, KEEP_ALIVE_NATIVE), headers, facts, record, running)
+    answer = Answer(send, request_id, keep_alive)
+    return Call(scope, receive, answer, headers, facts, record, running)
 
 
 def route(method: str, path: str) -> Handler:
     """Raises NotFound, and MethodNotAllowed with what is allowed."""
     known = _ROUTES.get(canonical(path))
+    if known is None and canonical(path).startswith("/v1/models/"):
+        known = _ROUTES["/v1/models"]
     if known is None:
         raise NotFound(path)
     if method not in known:
@@ -111,70 +123,78 @@ def route(method: str, path: str) -> Handler:
 def canonical(path: str) -> str:
     """Without a trailing slash, and without the /v1 that some clients always put before the endpoint."""
     path = path.rstrip("/")
+    while path.startswith("/v1/v1/"):
+        path = path.removeprefix("/v1")
     if path.startswith("/backend-api/codex/v1/"):
         return "/backend-api/codex/" + path.removeprefix("/backend-api/codex/v1/")
     return path
 
 
-async def responses(call: Call) -> None:
-    """POST …/responses: always answered as an event stream."""
-    body = await read_body(call.receive, limits.RESPONSES_BODY_LIMIT)
-    body = decoded(body, call.headers.get("content-encoding", ""), limits.RESPONSES_BODY_LIMIT)
-    request = read_request(body)
+async def codex_responses(call: Call) -> None:
+    """POST …/codex/responses: always answered as an event stream."""
+    request = read_request(await _body(call))
+    await _answer_turn(call, request, _event_sink(call, keeps_events=True), native=True)
+
+
+async def v1_responses(call: Call) -> None:
+    """POST /v1/responses: an event stream, or one object."""
+    request = read_responses_request(await _body(call))
+    sink = _event_sink(call, keeps_events=False) if request.is_stream else CollectedResponse(call.answer)
+    await _answer_turn(call, request.upstream, sink, native=False)
+
+
+def _event_sink(call: Call, *, keeps_events: bool) -> EventSink:
+    created_at = int(call.record.requested_at.timestamp())
+    return EventSink(call.answer, call.record.request_id, created_at, keeps_events=keeps_events)
+
+
+async def _body(call: Call) -> bytes:
+    limit = (
+        limits.RESPONSES_BODY_LIMIT
+        if canonical(call.record.path).endswith("/responses")
+        else limits.BODY_LIMIT
+    )
+    body = await read_body(call.receive, limit)
+    return decoded(body, call.headers.get("content-encoding", ""), limit)
+
+
+async def _answer_turn(call: Call, request: CodexRequest, sink: Sink, *, native: bool) -> None:
+    """One turn, in whichever dialect: the same attempts, the same record."""
     record = call.record
     record.model, record.reasoning_effort = request.model, request.reasoning_effort
     record.service_tier = request.service_tier
     record.conversation = conversation_key(call.headers, request.prompt_cache_key)
     await call.runtime.recall(record.conversation)
+    call.sink = sink
     turn = Turn(
         request=request,
         passed=forwarded(call.scope["headers"]),
         conversation=record.conversation,
         turn_state=call.headers.get(TURN_STATE, ""),
         record=record,
+        native=native,
     )
-    await _unless_gone(call, _serve(call, turn))
+    await _unless_gone(call, _serve(call, turn, sink))
 
 
-async def _serve(call: Call, turn: Turn) -> None:
+async def _serve(call: Call, turn: Turn, sink: Sink) -> None:
     services = call.runtime.services
-    call.answer.keep_alive_from_now(lambda: limit_headers(services))
+    if isinstance(sink, EventSink):
+        call.answer.keep_alive_from_now(lambda: limit_headers(services))
     try:
         served = await Attempts(turn, services).run()
     except Surfaced as surfaced:
-        await _surface(call, surfaced)
+        _note(call.record, surfaced)
+        await sink.refuse(surfaced, limit_headers(services))
         return
-    await deliver(served, call.answer, turn, services)
-
-
-async def _surface(call: Call, surfaced: Surfaced) -> None:
-    """Nobody served: as an HTTP answer, or as the last event of a stream that has begun already."""
-    _note(call.record, surfaced)
-    answer = call.answer
-    if surfaced.events:
-        # Upstream's own events: the client knows best what they mean.
-        if answer.begun:
-            await answer.write(surfaced.events)
-        else:
-            await answer.begin_stream(limit_headers(call.runtime.services), surfaced.events)
-        await answer.end()
-    elif answer.begun:
-        created_at = int(call.record.requested_at.timestamp())
-        await answer.end(failed_event(surfaced.error(), call.record.request_id, created_at))
-    else:
-        headers = [_JSON, *limit_headers(call.runtime.services), *surfaced.headers]
-        await answer.whole(surfaced.status, headers, surfaced.body())
+    await deliver(served, sink, turn, services)
 
 
 async def _refuse(call: Call, error: ProxyError) -> None:
     _note(call.record, error)
-    if call.answer.ended:
-        return
-    if call.answer.begun:
-        created_at = int(call.record.requested_at.timestamp())
-        await call.answer.end(failed_event(error.error(), call.record.request_id, created_at))
-    else:
-        await call.answer.whole(error.status, [_JSON, *error.headers], error.body())
+    if not call.answer.ended:
+        sink = call.sink or _event_sink(call, keeps_events=False)
+        await sink.refuse(error, [])
 
 
 def _note(record: Record, error: ProxyError) -> None:
@@ -217,19 +237,37 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def models(call: Call) -> None:
-    """GET …/models: upstream's catalogue, passed through whole."""
+async def codex_models(call: Call) -> None:
+    """GET …/codex/models: upstream's catalogue, passed through whole."""
     query = call.scope.get("query_string", b"").decode("latin-1")
     catalogue = await call.runtime.catalogue.get(query)
     etag = catalogue.etag
-    headers = [_JSON, (b"cache-control", b"no-cache"), *([(b"etag", etag.encode())] if etag else [])]
+    headers = [JSON, (b"cache-control", b"no-cache"), *([(b"etag", etag.encode())] if etag else [])]
     if etag and call.headers.get("if-none-match") == etag:
         await call.answer.whole(304, [(b"etag", etag.encode())], b"")
     else:
         await call.answer.whole(200, headers, catalogue.body)
 
 
+async def v1_models(call: Call) -> None:
+    """GET /v1/models[/{id}]: the catalogue as OpenAI's clients know it."""
+    if parse_qs(call.scope.get("query_string", b"").decode("latin-1")).get("client_version"):
+        await codex_models(call)
+        return
+    listed = openai_models((await call.runtime.catalogue.get(CATALOGUE_QUERY)).body)
+    wanted = canonical(call.scope["path"]).removeprefix("/v1/models").lstrip("/")
+    if wanted and wanted not in listed:
+        raise ProxyError(404, "model_not_found", f"The model {wanted!r} does not exist.", param="model")
+    whole = listed[wanted] if wanted else {"object": "list", "data": list(listed.values())}
+    await call.answer.whole(200, [JSON], msgspec.json.encode(whole))
+
+
+# A look at the catalogue is no request that anybody asks about later.
+_RECORDED = frozenset({codex_responses, v1_responses})
+
 _ROUTES: dict[str, dict[str, Handler]] = {
-    "/backend-api/codex/responses": {"POST": responses},
-    "/backend-api/codex/models": {"GET": models},
+    "/backend-api/codex/responses": {"POST": codex_responses},
+    "/v1/responses": {"POST": v1_responses},
+    "/backend-api/codex/models": {"GET": codex_models},
+    "/v1/models": {"GET": v1_models},
 }

@@ -29,7 +29,7 @@ WARN_EVERY_S = 60.0
 # The database is locked or away: no fault of the rows, and it passes.
 _PASSING = (OperationalError, InterfaceError)
 # What a value that does not fit raises, in the database, its driver or while the row is made.
-_UNWRITABLE = (DatabaseError, ValueError, TypeError, ArithmeticError)
+_UNWRITABLE = (DatabaseError, ValueError, TypeError, AttributeError, ArithmeticError)
 _SMALL, _INTEGER, _BIG = 2**15 - 1, 2**31 - 1, 2**63 - 1
 
 
@@ -128,7 +128,7 @@ class RecordWriter:
                 logger.exception("the record of request %s is lost", record.request_id)
 
     async def _store(self, group: list[Record]) -> None:
-        """Again and again while the database is locked or away: meanwhile the queue fills, and nothing is lost."""
+        """Again and again while the database is locked or away: the queue fills, and nothing is lost."""
         pause_s = FIRST_PAUSE_S
         while True:
             try:

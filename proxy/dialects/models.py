@@ -1,0 +1,46 @@
+"""Pure: upstream's model catalogue as OpenAI's list of models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+# The catalogue is asked for as a recent Codex would: older ones are told of fewer models.
+CATALOGUE_QUERY = "client_version=0.169.0"
+OWNER = "codexproxy"
+
+
+def openai_models(catalogue: bytes) -> dict[str, dict[str, Any]]:
+    """model id → its entry, in the catalogue's order; entries that the API may not use are left out."""
+    try:
+        payload = msgspec.json.decode(catalogue)
+    except msgspec.MsgspecError:
+        return {}
+    entries = payload.get("models") if isinstance(payload, dict) else None
+    if not isinstance(entries, list):
+        return {}
+    return {entry["slug"]: _model(entry) for entry in entries if _is_offered(entry)}
+
+
+def _is_offered(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("slug"), str):
+        return False
+    return entry.get("supported_in_api") is not False and entry.get("visibility") != "hide"
+
+
+def _model(entry: dict[str, Any]) -> dict[str, Any]:
+    metadata = {
+        name: entry[name]
+        for name in (
+            "display_name",
+            "description",
+            "context_window",
+            "input_modalities",
+            "default_reasoning_level",
+            "supported_reasoning_levels",
+        )
+        if entry.get(name) is not None
+    }
+    # Upstream gives no date; a constant one keeps the list the same from call to call.
+    return {"id": entry["slug"], "object": "model", "created": 0, "owned_by": OWNER, "metadata": metadata}

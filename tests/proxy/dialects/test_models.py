@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from proxy.dialects.models import openai_models
+
+
+def test_a_catalogue_becomes_a_list_of_models() -> None:
+    entry = {
+        "slug": "gpt-5.5",
+        "display_name": "GPT-5.5",
+        "context_window": 272_000,
+        "base_instructions": "long",
+    }
+    listed = openai_models(json.dumps({"models": [entry]}).encode())
+    assert listed == {
+        "gpt-5.5": {
+            "id": "gpt-5.5",
+            "object": "model",
+            "created": 0,
+            "owned_by": "codexproxy",
+            "metadata": {"display_name": "GPT-5.5", "context_window": 272_000},
+        }
+    }
+
+
+def test_what_the_api_may_not_use_is_left_out() -> None:
+    hidden = [
+        {"slug": "a", "supported_in_api": False},
+        {"slug": "b", "visibility": "hide"},
+        {"name": "c"},
+        "d",
+    ]
+    assert openai_models(json.dumps({"models": hidden}).encode()) == {}
+
+
+@pytest.mark.parametrize("catalogue", [b"", b"{", b"[]", b'{"models": 5}'])
+def test_a_catalogue_that_cannot_be_read_lists_nothing(catalogue: bytes) -> None:
+    assert openai_models(catalogue) == {}

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.dialects.responses import read_responses_request
+from proxy.errors import BadRequest
+
+
+def sent(**fields: Any) -> dict[str, Any]:
+    """What goes upstream."""
+    request = read_responses_request(json.dumps({"model": "gpt-5.5", "input": "hi", **fields}).encode())
+    return json.loads(request.upstream.body)  # type: ignore[no-any-return]
+
+
+def refused(**fields: Any) -> BadRequest:
+    with pytest.raises(BadRequest) as caught:
+        sent(**fields)
+    return caught.value
+
+
+def test_a_text_becomes_a_message() -> None:
+    assert sent()["input"] == [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+    ]
+
+
+def test_what_upstream_wants_is_there() -> None:
+    body = sent(store=True, stream=False)
+    assert (body["store"], body["stream"], body["instructions"], body["include"]) == (False, True, "", [])
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["max_output_tokens", "temperature", "top_p", "metadata", "user", "truncation", "safety_identifier"],
+)
+def test_what_upstream_refuses_is_left_out(field: str) -> None:
+    assert field not in sent(**{field: 1})
+
+
+def test_unknown_fields_items_tools_and_includes_pass() -> None:
+    item = {"type": "brand_new", "deep": [1]}
+    tool = {"type": "brand_new_tool", "x": 1}
+    body = sent(input=[item], tools=[tool], include=["brand.new"], brand_new=True)
+    assert (body["input"], body["tools"], body["include"], body["brand_new"]) == (
+        [item],
+        [tool],
+        ["brand.new"],
+        True,
+    )
+
+
+def test_system_and_developer_text_is_lifted_into_the_instructions() -> None:
+    body = sent(
+        instructions="first",
+        input=[
+            {"role": "system", "content": "second"},
+            {"role": "developer", "content": [{"type": "input_text", "text": "third"}]},
+            {"role": "user", "content": "hi"},
+        ],
+    )
+    assert body["instructions"] == "first\nsecond\nthird"
+    assert [item["role"] for item in body["input"]] == ["user"]
+
+
+def test_what_a_developer_shows_besides_text_stays_in_the_input() -> None:
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AA"}
+    body = sent(input=[{"role": "developer", "content": [{"type": "input_text", "text": "see"}, image]}])
+    assert body["instructions"] == "see"
+    assert body["input"] == [{"type": "message", "role": "user", "content": [image]}]
+
+
+def test_a_request_that_carries_its_prompt_as_items_is_left_alone() -> None:
+    items = [
+        {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "prompt"}]},
+        {"type": "additional_tools", "tools": []},
+    ]
+    assert sent(input=items)["input"] == items
+
+
+def test_an_assistants_text_is_output() -> None:
+    assert sent(input=[{"role": "assistant", "content": "yes"}])["input"][0]["content"] == [
+        {"type": "output_text", "text": "yes"}
+    ]
+
+
+def test_tiers_and_tools_have_upstreams_names() -> None:
+    body = sent(
+        service_tier="fast",
+        tools=[{"type": "web_search_preview"}],
+        tool_choice={"type": "web_search_preview"},
+    )
+    assert (body["service_tier"], body["tools"], body["tool_choice"]) == (
+        "priority",
+        [{"type": "web_search"}],
+        {"type": "web_search"},
+    )
+    assert "service_tier" not in sent(service_tier="auto")
+
+
+def test_a_conversation_without_a_key_gets_one_that_lasts() -> None:
+    first = [{"role": "user", "content": "hello"}]
+    later = [*first, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "go on"}]
+    key = sent(input=first)["prompt_cache_key"]
+    assert sent(input=later)["prompt_cache_key"] == key
+    assert sent(input=[{"role": "user", "content": "other"}])["prompt_cache_key"] != key
+    assert sent(input=first, model="gpt-5.4-mini")["prompt_cache_key"] != key
+    assert sent(prompt_cache_key="own")["prompt_cache_key"] == "own"
+
+
+FILE_BY_ID = {"type": "input_file", "file_id": "f"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"model": ""}, "model"),
+        ({"model": 5}, "model"),
+        ({"input": None}, "input"),
+        ({"input": 5}, "input"),
+        ({"input": [5]}, "input[0]"),
+        ({"input": [{"content": "x"}]}, "input[0]"),
+        ({"input": [{"role": "user", "content": 5}]}, "input[0].content"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+            "input[0].content[0].file_id",
+        ),
+        ({"instructions": 5}, "instructions"),
+        ({"stream": "yes"}, "stream"),
+        ({"max_output_tokens": -1}, "max_output_tokens"),
+        ({"prompt_cache_key": 5}, "prompt_cache_key"),
+    ],
+)
+def test_a_mistake_is_named(fields: dict[str, Any], param: str) -> None:
+    assert refused(**fields).param == param
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "role", "content", "text", "input", "effort", "x"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+FIELDS = [
+    "model",
+    "input",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "stream",
+    "reasoning",
+    "service_tier",
+    "include",
+]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), json_values))
+def test_any_object_is_either_a_request_or_a_mistake(payload: dict[str, Any]) -> None:
+    try:
+        request = read_responses_request(json.dumps(payload).encode())
+    except BadRequest:
+        return
+    assert json.loads(request.upstream.body)["stream"] is True
