@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.models import EncryptionKeyFingerprint
 from codexproxy.crypto import EncryptionKeyError, key_ring
+from proxy.runtime import record_counts
 
 _draining = False
 
@@ -41,7 +42,9 @@ def ready(request: HttpRequest) -> JsonResponse:
         checks["encryption_key"] = _encryption_key()
     is_ready = all(result == "ok" for result in checks.values())
     status = "ok" if is_ready else ("draining" if _draining else "unavailable")
-    return JsonResponse({"status": status, "checks": checks}, status=200 if is_ready else 503)
+    # Records that were lost are shown here, and do not make the process unready.
+    answer = {"status": status, "checks": checks, "records": record_counts()}
+    return JsonResponse(answer, status=200 if is_ready else 503)
 
 
 def _database() -> str:

@@ -229,6 +229,20 @@ async def _started() -> Runtime:
     return running
 
 
+def record_counts() -> dict[str, int]:
+    """What this process's writer has done; zeros before the first request."""
+    task = _runtime[1] if _runtime is not None else None
+    if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+        return {"written": 0, "pending": 0, "dropped": 0, "failed": 0}
+    writer = task.result().writer
+    return {
+        "written": writer.written,
+        "pending": writer.pending,
+        "dropped": writer.dropped,
+        "failed": writer.failed,
+    }
+
+
 async def stop_runtime() -> None:
     global _runtime
     if _runtime is not None:

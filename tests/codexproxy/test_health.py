@@ -29,6 +29,7 @@ def test_it_is_ready_when_everything_is_ok() -> None:
     assert response.json() == {
         "status": "ok",
         "checks": {"database": "ok", "encryption_key": "ok", "drain": "ok"},
+        "records": {"written": 0, "pending": 0, "dropped": 0, "failed": 0},
     }
 
 
