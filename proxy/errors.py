@@ -52,7 +52,8 @@ class BadRequest(ProxyError):
 
 class NotFound(ProxyError):
     def __init__(self, path: str) -> None:
-        super().__init__(404, "not_found", f"There is nothing at {path}.")
+        served = "POST /v1/responses, GET /v1/models" if path.startswith("/v1") else "/backend-api/codex"
+        super().__init__(404, "not_found", f"There is nothing at {path}. Served here: {served}.")
 
 
 class MethodNotAllowed(ProxyError):

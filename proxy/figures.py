@@ -11,7 +11,8 @@ from usage.capacity import capacity_credits
 
 def pool_window(candidates: Iterable[Candidate], name: str, now: float) -> Window | None:
     """Capacity-weighted use over the accounts with a known reading; the earliest reset. None without any."""
-    capacity = used = 0.0
+    # (credits, percent): accounts of plans without a known capacity count only among themselves.
+    shares: list[tuple[float, float]] = []
     resets: list[float] = []
     minutes: int | None = None
     recorded_at = 0.0
@@ -24,16 +25,17 @@ def pool_window(candidates: Iterable[Candidate], name: str, now: float) -> Windo
             or candidate.status in ("paused", "deactivated", "reauth_required")
         ):
             continue
-        weight = capacity_credits(candidate.plan_type, name) or 1.0
-        capacity += weight
-        used += weight * min(100.0, percent) / 100.0
+        shares.append((capacity_credits(candidate.plan_type, name) or 0.0, min(100.0, percent)))
         minutes = minutes or window.window_minutes
         recorded_at = max(recorded_at, window.recorded_at)
         if window.reset_at is not None:
             resets.append(window.reset_at)
-    if not capacity:
+    if not shares:
         return None
-    return Window(100.0 * used / capacity, min(resets, default=None), minutes, recorded_at)
+    if not any(credits for credits, _ in shares):
+        shares = [(1.0, percent) for _, percent in shares]
+    used = sum(credits * percent for credits, percent in shares) / sum(credits for credits, _ in shares)
+    return Window(used, min(resets, default=None), minutes, recorded_at)
 
 
 def in_pool_terms(

@@ -161,12 +161,14 @@ def block_of(candidate: Candidate) -> Block | None:
     percents = {
         name: window.used_percent
         for name, window in (("primary", candidate.primary), ("secondary", candidate.secondary))
-        if window is not None
+        # A window that had ended before the block says nothing about it.
+        if window is not None and window.known_percent(candidate.blocked_at) is not None
     }
     return Block(
         blocked_at=candidate.blocked_at,
         window_reset_at=candidate.block_window_reset_at,
         used_percent=percents,
+        reset_at=candidate.reset_at,
     )
 
 
