@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from accounts.tokens import RefreshFailed, RefreshRefused
@@ -17,9 +18,6 @@ from proxy.routing import Ask, PassedOver, Refusal, obstacle
 from proxy.surface import nobody, surfaced
 from proxy.upstream import broken, refusal_of
 
-# One entry for each query, that is for each client version.
-_ENTRIES = 32
-
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -31,10 +29,15 @@ class Catalogue:
 class CatalogueCache:
     """One fetch at a time for each query; a stale catalogue is better than none."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, store: Callable[[str, Catalogue], None]) -> None:
         self._services = services
+        self._store = store
         self._known: OrderedDict[str, Catalogue] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
+
+    def load(self, query: str, catalogue: Catalogue) -> None:
+        """What an earlier run fetched; it is asked for anew when it is old."""
+        self._known[query] = catalogue
 
     async def get(self, query: str) -> Catalogue:
         """Raises Surfaced when there is none and none can be fetched."""
@@ -65,7 +68,8 @@ class CatalogueCache:
             raise
         self._known[query] = found
         self._known.move_to_end(query)
-        if len(self._known) > _ENTRIES:
+        self._store(query, found)
+        if len(self._known) > limits.CATALOGUES:
             self._known.popitem(last=False)
         return found
 

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs
 
 import msgspec
 
@@ -24,7 +23,7 @@ from proxy.attempts import Attempts, Turn
 from proxy.body import ClientGone, Receive, decoded, read_body
 from proxy.delivery import deliver, limit_headers
 from proxy.dialects.codex import CodexRequest, read_request
-from proxy.dialects.models import CATALOGUE_QUERY, openai_models
+from proxy.dialects.models import CATALOGUE_QUERY, catalogue_query, openai_models
 from proxy.dialects.responses import read_responses_request
 from proxy.errors import MethodNotAllowed, NotFound, ProxyError, Surfaced
 from proxy.events import KEEP_ALIVE_COMMENT, KEEP_ALIVE_NATIVE
@@ -240,7 +239,7 @@ async def _gone(receive: Receive) -> None:
 async def codex_models(call: Call) -> None:
     """GET …/codex/models: upstream's catalogue, passed through whole."""
     query = call.scope.get("query_string", b"").decode("latin-1")
-    catalogue = await call.runtime.catalogue.get(query)
+    catalogue = await call.runtime.catalogue.get(catalogue_query(query))
     etag = catalogue.etag
     headers = [JSON, (b"cache-control", b"no-cache"), *([(b"etag", etag.encode())] if etag else [])]
     if etag and call.headers.get("if-none-match") == etag:
@@ -251,7 +250,7 @@ async def codex_models(call: Call) -> None:
 
 async def v1_models(call: Call) -> None:
     """GET /v1/models[/{id}]: the catalogue as OpenAI's clients know it."""
-    if parse_qs(call.scope.get("query_string", b"").decode("latin-1")).get("client_version"):
+    if catalogue_query(call.scope.get("query_string", b"").decode("latin-1")):
         await codex_models(call)
         return
     listed = openai_models((await call.runtime.catalogue.get(CATALOGUE_QUERY)).body)

@@ -65,3 +65,15 @@ class StickySession(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key} on {self.account_id}"
+
+
+class ModelCatalogue(models.Model):
+    """Upstream's catalogue as it was last fetched, so that a fresh start can answer."""
+
+    query = models.CharField(primary_key=True, max_length=200)
+    body = models.TextField()
+    etag = models.CharField(max_length=200, blank=True)
+    fetched_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.query

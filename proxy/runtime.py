@@ -24,10 +24,15 @@ from proxy import limits
 from proxy.access import AccessRules
 from proxy.affinity import Affinity
 from proxy.attempts import Services
-from proxy.catalogue import CatalogueCache
+from proxy.catalogue import Catalogue, CatalogueCache
 from proxy.pool import Member, Pool
-from proxy.selectors import load_snapshot, remembered_conversation, remembered_conversations
-from proxy.services import conversations_store
+from proxy.selectors import (
+    load_snapshot,
+    remembered_catalogues,
+    remembered_conversation,
+    remembered_conversations,
+)
+from proxy.services import catalogue_store, conversations_store
 from proxy.upstream import Upstream
 from requestlogs.writer import RecordWriter
 from usage.services import sample_store
@@ -134,7 +139,7 @@ class Runtime:
         )
         upstream = Upstream(self.client, settings.UPSTREAM_BASE_URL)
         self.services = Services(self.pool, self.affinity, upstream, self.refresher, time.time)
-        self.catalogue = CatalogueCache(self.services)
+        self.catalogue = CatalogueCache(self.services, self._keep_catalogue)
         self.writer = RecordWriter(self.threads.records, capacity=limits.RECORDS_WAITING)
         self.rules = AccessRules(settings.TRUSTED_PROXIES, settings.NAMED_HOSTS)
         self._changed = asyncio.Event()
@@ -146,6 +151,8 @@ class Runtime:
         self.pool.swap(await self.threads.snapshots.run(load_snapshot))
         for key, entry in await self.threads.snapshots.run(remembered_conversations):
             self.affinity.load(key, entry)
+        for query, catalogue in await self.threads.snapshots.run(remembered_catalogues):
+            self.catalogue.load(query, catalogue)
         await self.writer.start()
         changes.subscribe(self._notice)
         self._tasks = [
@@ -175,6 +182,22 @@ class Runtime:
 
     async def refresh_snapshot(self) -> None:
         self.pool.swap(await self.threads.snapshots.run(load_snapshot))
+
+    def _keep_catalogue(self, query: str, catalogue: Catalogue) -> None:
+        spawn(self._store_catalogue(query, catalogue), name="catalogue")
+
+    async def _store_catalogue(self, query: str, catalogue: Catalogue) -> None:
+        write = partial(
+            catalogue_store,
+            query=query,
+            body=catalogue.body,
+            etag=catalogue.etag,
+            fetched_at=catalogue.fetched_at,
+        )
+        try:
+            await self.threads.services.run(write)
+        except DatabaseError:
+            logger.warning("the catalogue of models could not be written", exc_info=True)
 
     def _notice(self) -> None:
         """Called from whichever thread has changed something."""

@@ -13,7 +13,8 @@ from accounts.models import Account
 from accounts.selectors import accounts_for_pool
 from proxy import limits
 from proxy.affinity import Entry
-from proxy.models import Settings, StickySession
+from proxy.catalogue import Catalogue
+from proxy.models import ModelCatalogue, Settings, StickySession
 from proxy.routing import Window
 from proxy.snapshot import AccountView, SettingsView, Snapshot
 from usage.capacity import weekly_credits
@@ -79,3 +80,12 @@ def remembered_conversation(key: str) -> Entry | None:
 
 def _entry(row: StickySession) -> Entry:
     return Entry(row.account_id, row.updated_at.timestamp(), row.derived, served=True)
+
+
+def remembered_catalogues() -> list[tuple[str, Catalogue]]:
+    """The catalogues that were fetched last, oldest first."""
+    rows = ModelCatalogue.objects.order_by("fetched_at")
+    return [
+        (row.query, Catalogue(row.body.encode(), row.etag or None, row.fetched_at.timestamp()))
+        for row in rows
+    ]

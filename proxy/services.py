@@ -1,11 +1,12 @@
-"""Writes of the data plane: conversations."""
+"""Writes of the data plane: conversations, and the catalogue of models."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from proxy import limits
 from proxy.affinity import Entry
-from proxy.models import StickySession
+from proxy.models import ModelCatalogue, StickySession
 
 
 def conversations_store(*, entries: list[tuple[str, Entry]]) -> None:
@@ -31,3 +32,15 @@ def conversations_forget(*, before: datetime) -> int:
     """Delete conversations that were last used before a moment; returns how many."""
     deleted, _ = StickySession.objects.filter(updated_at__lt=before).delete()
     return deleted
+
+
+def catalogue_store(*, query: str, body: bytes, etag: str | None, fetched_at: float) -> None:
+    """Keep the newest catalogue of a query."""
+    values = {
+        "body": body.decode("utf-8", "replace"),
+        "etag": etag or "",
+        "fetched_at": datetime.fromtimestamp(fetched_at, UTC),
+    }
+    ModelCatalogue.objects.update_or_create(query=query, defaults=values)
+    newest = ModelCatalogue.objects.order_by("-fetched_at").values_list("pk", flat=True)[: limits.CATALOGUES]
+    ModelCatalogue.objects.exclude(pk__in=list(newest)).delete()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
 # The catalogue is asked for as a recent Codex would: older ones are told of fewer models.
 CATALOGUE_QUERY = "client_version=0.169.0"
 OWNER = "codexproxy"
+_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
+
+
+def catalogue_query(query_string: str) -> str:
+    """What of a client's query goes upstream: its version. Anything else would only fill the cache."""
+    version = parse_qs(query_string).get("client_version", [""])[0]
+    return f"client_version={version}" if _VERSION.fullmatch(version) else ""
 
 
 def openai_models(catalogue: bytes) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from proxy.dialects.models import openai_models
+from proxy.dialects.models import catalogue_query, openai_models
 
 
 def test_a_catalogue_becomes_a_list_of_models() -> None:
@@ -39,3 +39,17 @@ def test_what_the_api_may_not_use_is_left_out() -> None:
 @pytest.mark.parametrize("catalogue", [b"", b"{", b"[]", b'{"models": 5}'])
 def test_a_catalogue_that_cannot_be_read_lists_nothing(catalogue: bytes) -> None:
     assert openai_models(catalogue) == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("client_version=0.169.0", "client_version=0.169.0"),
+        ("x=1&client_version=0.169.0-alpha.1", "client_version=0.169.0-alpha.1"),
+        ("client_version=" + "9" * 41, ""),
+        ("client_version=a%26b", ""),
+        ("", ""),
+    ],
+)
+def test_of_a_query_only_the_clients_version_goes_upstream(query: str, expected: str) -> None:
+    assert catalogue_query(query) == expected
