@@ -64,9 +64,9 @@ class Affinity:
             return None
         return entry
 
-    def assign(self, key: str, account_id: str, now: float) -> Entry:
+    def assign(self, key: str, account_id: str, now: float, *, derived: bool = False) -> Entry:
         """Point a new conversation at its account before it has served, so that twins land together."""
-        entry = Entry(account_id, now)
+        entry = Entry(account_id, now, derived)
         self._put(key, entry)
         return entry
 

@@ -45,6 +45,8 @@ class Turn:
     turn_state: str
     record: Record
     native: bool = True
+    # The conversation is named by a key of our own making: it is forgotten sooner.
+    has_derived_key: bool = False
     began: float = field(default_factory=time.monotonic)
 
     def elapsed_ms(self) -> int:
@@ -144,7 +146,7 @@ class Attempts:
         if turn.conversation and self._entry is None and pool.settings.affinity_enabled:
             # Before it has served: many first requests of one conversation land on one account.
             self._entry = self._services.affinity.assign(
-                turn.conversation, choice.account_id, self._services.clock()
+                turn.conversation, choice.account_id, self._services.clock(), derived=turn.has_derived_key
             )
         return member
 

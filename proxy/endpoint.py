@@ -139,7 +139,7 @@ async def v1_responses(call: Call) -> None:
     """POST /v1/responses: an event stream, or one object."""
     request = read_responses_request(await _body(call))
     sink = _event_sink(call, keeps_events=False) if request.is_stream else CollectedResponse(call.answer)
-    await _answer_turn(call, request.upstream, sink, native=False)
+    await _answer_turn(call, request.upstream, sink, native=False, has_derived_key=request.has_derived_key)
 
 
 def _event_sink(call: Call, *, keeps_events: bool) -> EventSink:
@@ -157,7 +157,9 @@ async def _body(call: Call) -> bytes:
     return decoded(body, call.headers.get("content-encoding", ""), limit)
 
 
-async def _answer_turn(call: Call, request: CodexRequest, sink: Sink, *, native: bool) -> None:
+async def _answer_turn(
+    call: Call, request: CodexRequest, sink: Sink, *, native: bool, has_derived_key: bool = False
+) -> None:
     """One turn, in whichever dialect: the same attempts, the same record."""
     record = call.record
     record.model, record.reasoning_effort = request.model, request.reasoning_effort
@@ -172,6 +174,7 @@ async def _answer_turn(call: Call, request: CodexRequest, sink: Sink, *, native:
         turn_state=call.headers.get(TURN_STATE, ""),
         record=record,
         native=native,
+        has_derived_key=has_derived_key and record.conversation == request.prompt_cache_key,
     )
     await _unless_gone(call, _serve(call, turn, sink))
 

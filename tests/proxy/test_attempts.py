@@ -222,6 +222,16 @@ async def test_a_conversation_stays_on_its_account() -> None:
     assert plane.upstream.asked == ["a", "a", "a"]
 
 
+async def test_a_conversation_with_a_key_of_our_making_is_forgotten_sooner() -> None:
+    plane = DataPlane(view("a"), view("b"))
+    turn = plane.turn(conversation="cp-1")
+    turn.has_derived_key = True
+    await plane.serve(turn)
+    plane.clock.now += 1801
+    await plane.serve(conversation="cp-1")
+    assert plane.upstream.asked == ["a", "b"]
+
+
 async def test_without_affinity_a_conversation_goes_round() -> None:
     plane = DataPlane(view("a"), view("b"), affinity_enabled=False)
     plane.clock.now += 1
