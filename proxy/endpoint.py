@@ -23,7 +23,7 @@ from proxy.attempts import Attempts, Turn
 from proxy.body import ClientGone, Receive, decoded, read_body
 from proxy.delivery import deliver, limit_headers
 from proxy.dialects.codex import CodexRequest, read_request
-from proxy.dialects.models import CATALOGUE_QUERY, catalogue_query, openai_models
+from proxy.dialects.models import CATALOGUE_QUERY, bundled_models, catalogue_query, openai_models
 from proxy.dialects.responses import read_responses_request
 from proxy.errors import MethodNotAllowed, NotFound, ProxyError, Surfaced
 from proxy.events import KEEP_ALIVE_COMMENT, KEEP_ALIVE_NATIVE
@@ -256,7 +256,11 @@ async def v1_models(call: Call) -> None:
     if catalogue_query(call.scope.get("query_string", b"").decode("latin-1")):
         await codex_models(call)
         return
-    listed = openai_models((await call.runtime.catalogue.get(CATALOGUE_QUERY)).body)
+    try:
+        listed = openai_models((await call.runtime.catalogue.get(CATALOGUE_QUERY)).body)
+    except Surfaced:
+        # No account yet, or none that can be asked: a client's start must not hang on it.
+        listed = bundled_models()
     wanted = canonical(call.scope["path"]).removeprefix("/v1/models").lstrip("/")
     if wanted and wanted not in listed:
         raise ProxyError(404, "model_not_found", f"The model {wanted!r} does not exist.", param="model")

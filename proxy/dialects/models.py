@@ -11,6 +11,17 @@ import msgspec
 # The catalogue is asked for as a recent Codex would: older ones are told of fewer models.
 CATALOGUE_QUERY = "client_version=0.169.0"
 OWNER = "codexproxy"
+# What a fresh start lists until the first account can be asked.
+_BUNDLED = (
+    "gpt-5.6-sol",
+    "gpt-5.6-terra",
+    "gpt-5.6-luna",
+    "gpt-5.5",
+    "gpt-5.4",
+    "gpt-5.4-mini",
+    "gpt-5.3-codex",
+    "gpt-5.2",
+)
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 
 
@@ -30,6 +41,11 @@ def openai_models(catalogue: bytes) -> dict[str, dict[str, Any]]:
     if not isinstance(entries, list):
         return {}
     return {entry["slug"]: _model(entry) for entry in entries if _is_offered(entry)}
+
+
+def bundled_models() -> dict[str, dict[str, Any]]:
+    """A list without a catalogue behind it: names only."""
+    return {slug: _model({"slug": slug}) for slug in _BUNDLED}
 
 
 def _is_offered(entry: Any) -> bool:

@@ -64,6 +64,12 @@ def test_models_are_listed_and_looked_up(client: openai.OpenAI) -> None:
         client.models.retrieve("no-such-model")
 
 
+def test_a_fresh_start_lists_models_before_there_is_an_account(serve: Start) -> None:
+    server = serve()
+    with openai.OpenAI(base_url=f"{server.base_url}/v1", api_key="sk-any", max_retries=0) as client:
+        assert "gpt-5.5" in [model.id for model in client.models.list()]
+
+
 def test_each_refusal_is_the_right_exception_with_a_message(sim: Simulator, client: openai.OpenAI) -> None:
     account = sim.accounts["first"]
     cases = [

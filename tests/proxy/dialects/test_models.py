@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from proxy.dialects.models import catalogue_query, openai_models
+from proxy.dialects.models import bundled_models, catalogue_query, openai_models
 
 
 def test_a_catalogue_becomes_a_list_of_models() -> None:
@@ -39,6 +39,10 @@ def test_what_the_api_may_not_use_is_left_out() -> None:
 @pytest.mark.parametrize("catalogue", [b"", b"{", b"[]", b'{"models": 5}'])
 def test_a_catalogue_that_cannot_be_read_lists_nothing(catalogue: bytes) -> None:
     assert openai_models(catalogue) == {}
+
+
+def test_a_fresh_start_lists_models_without_a_catalogue() -> None:
+    assert bundled_models()["gpt-5.5"]["object"] == "model"
 
 
 @pytest.mark.parametrize(
