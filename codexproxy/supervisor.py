@@ -9,7 +9,10 @@ import os
 import resource
 import signal
 import socket
+import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
@@ -19,6 +22,7 @@ BACKLOG = 2048
 SHORT_LIFE_S = 5.0
 SHORT_LIVES = 5
 RESTART_PAUSE_S = 0.5
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class CannotListen(Exception):
@@ -27,6 +31,8 @@ class CannotListen(Exception):
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket that children inherit. Raises CannotListen."""
+    if not 0 <= port <= 65535:
+        raise CannotListen(f"{port} is not a port: they go from 1 to 65535")
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with contextlib.ExitStack() as on_failure:
@@ -53,33 +59,40 @@ def raise_file_limit() -> None:
 
 
 class Supervisor:
-    """Forks workers, replaces those that die, and passes signals on. Must be used before any thread runs."""
+    """Forks workers, replaces those that die, and passes signals on. Must be used before any thread runs.
 
-    def __init__(self, workers: int, work: Callable[[], int]) -> None:
+    `work` runs in the child and returns its exit code; it closes `listening` when it accepts no more.
+    """
+
+    def __init__(self, workers: int, listening: socket.socket, work: Callable[[], int]) -> None:
         self._wanted = workers
+        self._listening = listening
         self._work = work
         self._started: dict[int, float] = {}
         self._short_lives = 0
         self._ending = False
+        # Never written to: its end is how a worker learns that this process has gone.
+        self._alive, self._keep_alive = os.pipe()
 
     def run(self) -> int:
         """The exit code: 0 when all workers ended because they were told to."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        # Whoever started this process may have it ignored, and then children cannot be waited for.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in _SIGNALS:
             signal.signal(number, self._end)
         for _ in range(self._wanted):
             self._start()
         failed = False
         while self._started:
-            try:
-                pid, status = os.wait()
-            except ChildProcessError:
-                break
+            pid, status = os.wait()
             began = self._started.pop(pid, None)
             if began is None:
+                # A child that is not a worker.
                 continue
             code = os.waitstatus_to_exitcode(status)
             if self._ending:
-                failed = failed or code != 0
+                # The signal itself ends a worker that is still starting.
+                failed = failed or code not in (0, -signal.SIGTERM)
             elif not self._replace(pid, code, began):
                 failed = True
                 self._end(signal.SIGTERM, None)
@@ -100,22 +113,48 @@ class Supervisor:
         return True
 
     def _start(self) -> None:
-        pid = os.fork()
-        if pid:
+        # A signal between the fork and the next line would miss the new worker, or run this process's
+        # handler in it; and none may start a worker after the signal that ends them all.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            if self._ending:
+                return
+            pid = os.fork()
+            if pid == 0:
+                self._become_worker()
             self._started[pid] = time.monotonic()
-            return
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def _become_worker(self) -> None:
         code = 1
         try:
+            # Ctrl-C in a terminal reaches its whole group: here it must come from the supervisor alone,
+            # or each worker would take it for the second signal, which ends streams at once.
+            os.setpgid(0, 0)
+            os.close(self._keep_alive)
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            threading.Thread(target=_end_with, args=(self._alive,), name="parent-watch", daemon=True).start()
             code = self._work()
         finally:
-            # Never back into the parent's code.
+            # Never back into the parent's code, which would have told of the failure.
+            if sys.exc_info()[0] is not None:
+                traceback.print_exc()
             logging.shutdown()
             os._exit(code)
 
     def _end(self, number: int, frame: object) -> None:
         self._ending = True
+        # As long as one process has it open, the kernel goes on accepting.
+        self._listening.close()
         for pid in list(self._started):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
+
+
+def _end_with(alive: int) -> None:
+    """A supervisor that is killed outright leaves no workers on its port."""
+    os.read(alive, 1)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import sys
 from typing import Any
 
@@ -13,7 +15,21 @@ MIB = 1024 * 1024
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     path = scope["path"]
-    if path == "/flood":
+    if scope["type"] == "websocket":
+        await websocket(scope, receive, send)
+    elif path == "/whole":
+        await whole(receive, send)
+    elif path == "/late":
+        await late(receive, send)
+    elif path == "/broken":
+        raise RuntimeError("broken on purpose")
+    elif path == "/silent":
+        return
+    elif path == "/broken-stream":
+        await start(send)
+        await send({"type": "http.response.body", "body": b"some", "more_body": True})
+        raise RuntimeError("broken on purpose")
+    elif path == "/flood":
         await flood(receive, send)
     elif path == "/stream":
         await stream(receive, send)
@@ -35,8 +51,44 @@ async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
             break
     names = sorted(name.decode() for name, _ in scope["headers"])
     await start(send)
-    text = f"{os.getpid()} {sizes} {names}"
+    text = f"{os.getpid()} {sizes} {names} {deleted_files()} deleted files"
     await send({"type": "http.response.body", "body": text.encode(), "more_body": False})
+
+
+def deleted_files() -> int:
+    """Temporary files without a name that this process has open."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        # The listing's own descriptor is closed by now.
+        with contextlib.suppress(FileNotFoundError):
+            count += os.readlink(f"/proc/self/fd/{name}").endswith("(deleted)")
+    return count
+
+
+async def whole(receive: Any, send: Any) -> None:
+    """A large answer in one message."""
+    await receive()
+    await start(send)
+    await send({"type": "http.response.body", "body": bytes(12 * MIB), "more_body": False})
+    print("written", file=sys.stderr, flush=True)
+
+
+async def late(receive: Any, send: Any) -> None:
+    """An answer that begins after half a second."""
+    await receive()
+    print("asked", file=sys.stderr, flush=True)
+    await asyncio.sleep(0.5)
+    await start(send)
+    await send({"type": "http.response.body", "body": b"late", "more_body": False})
+
+
+async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Says whether the session's header came, then echoes."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": str(b"session_id" in dict(scope["headers"]))})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "bytes": message["bytes"]})
 
 
 async def flood(receive: Any, send: Any) -> None:
@@ -75,22 +127,41 @@ def main(port: int, workers: int) -> int:
     listening = bind("127.0.0.1", port)
 
     def work() -> int:
-        from codexproxy.server import Lifespan, ServerOptions, serve
-
-        async def nothing() -> None:
-            return
-
-        options = ServerOptions(
-            body_limit=lambda path: 8 * MIB if path == "/small" else 64 * MIB,
-            bodies_in_flight_limit=100 * MIB,
-            write_stall_s=float(os.environ.get("WRITE_STALL_S", "60")),
-            drain_s=5.0,
-        )
-        say_ready = lambda: print("ready", flush=True)  # noqa: E731
-        serve(application, listening, options, Lifespan(nothing, nothing, lambda: None, say_ready))
+        serve_here(listening)
         return 0
 
-    return Supervisor(workers, work).run() if workers > 1 else work()
+    return Supervisor(workers, listening, work).run() if workers > 1 else work()
+
+
+def serve_here(listening: socket.socket) -> None:
+    # Here, because the reactor must not exist before a fork.
+    from codexproxy.server import Lifespan, ServerOptions, serve
+    from codexproxy.server_bodies import Heading, Refusal
+
+    async def startup() -> None:
+        if os.environ.get("FAIL_TO_START"):
+            raise RuntimeError("start-up fails on purpose")
+
+    async def shutdown() -> None:
+        print("shut down", flush=True)
+
+    def admit(heading: Heading) -> Refusal | None:
+        if (b"x-unwelcome", b"yes") in heading.headers:
+            return Refusal(403, f"{heading.method} {heading.path} from {heading.peer} is not welcome")
+        return None
+
+    options = ServerOptions(
+        body_limit=lambda path: 8 * MIB if path == "/small" else None,
+        default_body_limit=64 * MIB,
+        bodies_in_flight_limit=100 * MIB,
+        admit=admit,
+        request_stall_s=float(os.environ.get("REQUEST_STALL_S", "60")),
+        write_stall_s=float(os.environ.get("WRITE_STALL_S", "60")),
+        drain_s=5.0,
+    )
+    say_ready = lambda: print("ready\n", end="", flush=True)  # noqa: E731
+    say_draining = lambda: print("draining\n", end="", flush=True)  # noqa: E731
+    serve(application, listening, options, Lifespan(startup, shutdown, say_draining, say_ready))
 
 
 if __name__ == "__main__":

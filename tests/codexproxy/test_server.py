@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
@@ -51,6 +53,26 @@ class Running:
             time.sleep(0.02)
         raise AssertionError(f"{text!r} was not said: {self.log.read_text()[-500:]!r}")
 
+    def wait_until_refused(self, within_s: float = 5.0) -> None:
+        """Until nobody listens any more; who was waiting to be accepted when that began is reset."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            try:
+                self.connect().close()
+            except ConnectionRefusedError:
+                return
+            except ConnectionResetError:
+                pass
+        raise AssertionError("somebody listens")
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 20
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if "ready" in self.log.read_text().splitlines():
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"it did not start: {self.log.read_text()[-500:]}")
+
     def produced(self) -> int:
         found = re.findall(r"produced (\d+)", self.log.read_text())
         return int(found[-1]) if found else 0
@@ -84,10 +106,11 @@ def serving(tmp_path: Path, workers: int = 1, **environment: str) -> Iterator[Ru
             env={**os.environ, **environment},
             stdout=file,
             stderr=file,
+            start_new_session=True,
         )
         running = Running(process, port, log)
         try:
-            running.wait_for("ready", 20)
+            running.wait_until_ready()
             yield running
         finally:
             if process.poll() is None:
@@ -141,10 +164,60 @@ def test_a_client_that_stalls_for_long_is_dropped(tmp_path: Path) -> None:
         server.wait_for("stopped reading")
 
 
-def test_the_application_learns_at_once_that_the_client_has_left(server: Running) -> None:
+def test_a_client_that_reads_slowly_is_not_taken_for_stalled(tmp_path: Path) -> None:
+    short = {"WRITE_STALL_S": "0.5", "REQUEST_STALL_S": "0.5"}
+    with serving(tmp_path, **short) as server, server.connect(receive_buffer=65536) as client:
+        client.sendall(b"GET /whole HTTP/1.1\r\nhost: h\r\n\r\n")
+        received, began = 0, time.monotonic()
+        while part := client.recv(256 * 1024):
+            received += len(part)
+            # No faster than 6 MiB a second.
+            time.sleep(max(0.0, received / (6 * MIB) - (time.monotonic() - began)))
+    assert received > 12 * MIB
+
+
+def test_a_client_that_never_takes_the_end_of_its_answer_is_dropped(tmp_path: Path) -> None:
+    with serving(tmp_path, WRITE_STALL_S="0.3") as server, server.connect(receive_buffer=4096) as client:
+        client.sendall(b"GET /whole HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+        server.wait_for("written")
+        server.wait_for("stopped reading")
+
+
+@pytest.mark.parametrize("path", ["/broken", "/silent"])
+def test_an_application_that_ends_without_an_answer_is_answered_for(server: Running, path: str) -> None:
+    for _ in range(2):
+        answer = server.ask(f"GET {path} HTTP/1.1\nhost: h\nconnection: close")
+        assert answer.startswith(b"HTTP/1.1 500")
+        assert b'"server_error"' in answer
+        assert b"daphne" not in answer.lower()
+
+
+def test_a_stream_that_breaks_does_not_look_complete(server: Running) -> None:
+    answer = server.ask("GET /broken-stream HTTP/1.1\nhost: h\nconnection: close")
+    assert not answer.endswith(b"0\r\n\r\n")
+    server.wait_for("broken on purpose")
+
+
+def test_a_websocket_is_served(server: Running) -> None:
+    with connect(
+        f"ws://127.0.0.1:{server.port}/v1/x",
+        additional_headers={"session_id": "s"},
+        max_size=None,
+        proxy=None,
+        compression=None,
+    ) as client:
+        assert client.recv(5) == "True"
+        client.send(bytes(3 * MIB))
+        assert client.recv(5) == bytes(3 * MIB)
+
+
+@pytest.mark.parametrize("resets", [False, True])
+def test_the_application_learns_at_once_that_the_client_has_left(server: Running, resets: bool) -> None:
     with server.connect() as client:
         client.sendall(b"GET /stream HTTP/1.1\r\nhost: h\r\n\r\n")
         client.recv(1)
+        if resets:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     server.wait_for("gone", 1.0)
 
 
@@ -171,6 +244,38 @@ def test_a_chunked_body_is_counted_while_it_comes(server: Running) -> None:
 def test_a_large_body_comes_in_one_message(server: Running) -> None:
     head = f"POST /x HTTP/1.1\nhost: h\nconnection: close\ncontent-length: {20 * MIB}"
     assert f"[{20 * MIB}]".encode() in server.ask(head, bytes(20 * MIB))
+
+
+def test_a_large_body_of_unknown_length_is_kept_in_memory(server: Running) -> None:
+    chunk = b"%x\r\n%s\r\n" % (MIB, bytes(MIB))
+    head = "POST /x HTTP/1.1\nhost: h\nconnection: close\ntransfer-encoding: chunked"
+    answer = server.ask(head, chunk * 20 + b"0\r\n\r\n")
+    assert f"[{20 * MIB}]".encode() in answer
+    assert b" 0 deleted files" in answer
+
+
+def test_a_client_that_waits_for_a_100_gets_it_when_it_may_send(server: Running) -> None:
+    with server.connect() as client:
+        client.sendall(
+            b"POST /x HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\nconnection: close\r\n"
+            b"content-length: 2\r\n\r\n"
+        )
+        assert client.recv(100).startswith(b"HTTP/1.1 100")
+        client.sendall(b"hi")
+        assert read_all(client).startswith(b"HTTP/1.1 200")
+
+
+def test_a_request_can_be_refused_at_its_headers(server: Running) -> None:
+    answer = server.ask(f"POST /x?y=1 HTTP/1.1\nhost: h\nx-unwelcome: yes\ncontent-length: {MIB}")
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert b"connection: close" in answer
+    assert b"POST /x from 127.0.0.1 is not welcome" in answer
+
+
+def test_a_client_that_stops_in_the_middle_of_its_body_is_disconnected(tmp_path: Path) -> None:
+    with serving(tmp_path, REQUEST_STALL_S="0.3") as server, server.connect() as client:
+        client.sendall(b"POST /x HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\nhalf")
+        assert read_all(client) == b""
 
 
 def test_all_bodies_together_are_bounded_and_the_budget_comes_back(server: Running) -> None:
@@ -215,27 +320,74 @@ def test_pipelined_requests_are_answered_in_order(server: Running) -> None:
         assert read_all(client).count(b"HTTP/1.1 200") == 2
 
 
-def test_sigterm_lets_an_open_stream_finish(server: Running) -> None:
+@contextlib.contextmanager
+def streaming(server: Running) -> Iterator[socket.socket]:
     with server.connect() as client:
         client.sendall(b"GET /stream HTTP/1.1\r\nhost: h\r\n\r\n")
-        received = client.recv(200)
+        assert client.recv(200)
+        yield client
+
+
+def test_sigterm_lets_an_open_stream_finish(server: Running) -> None:
+    with streaming(server) as client:
         server.process.send_signal(signal.SIGTERM)
-        while not received.endswith(b"0\r\n\r\n"):
-            assert (part := client.recv(65536))
-            received += part
-    assert b"end\n" in received
+        # Kept alive for nobody: the connection ends with the answer.
+        assert read_all(client).endswith(b"end\n\r\n0\r\n\r\n")
     assert server.process.wait(10) == 0
+    assert "shut down" in server.log.read_text()
 
 
 def test_while_it_drains_nobody_new_is_accepted(server: Running) -> None:
+    with streaming(server) as client:
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("draining")
+        server.wait_until_refused()
+        assert b"end\n" in read_all(client)
+
+
+def test_a_drain_closes_idle_connections_at_once(server: Running) -> None:
+    with server.connect() as idle, streaming(server):
+        idle.sendall(b"GET /x HTTP/1.1\r\nhost: h\r\n\r\n")
+        while not idle.recv(65536).endswith(b"0\r\n\r\n"):
+            pass
+        server.process.send_signal(signal.SIGTERM)
+        assert read_all(idle) == b""
+        assert server.process.poll() is None
+
+
+def test_an_answer_that_begins_during_the_drain_closes_its_connection(server: Running) -> None:
     with server.connect() as client:
+        client.sendall(b"GET /late HTTP/1.1\r\nhost: h\r\n\r\n")
+        server.wait_for("asked")
+        server.process.send_signal(signal.SIGTERM)
+        answer = read_all(client)
+    assert b"connection: close" in answer.lower()
+    assert b"late" in answer
+
+
+def test_a_drain_waits_for_what_a_slow_reader_has_not_taken_yet(server: Running) -> None:
+    with server.connect(receive_buffer=65536) as client:
+        client.sendall(b"GET /whole HTTP/1.1\r\nhost: h\r\n\r\n")
+        server.wait_for("written")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("draining")
+        assert len(read_all(client)) > 12 * MIB
+    assert server.process.wait(10) == 0
+
+
+def test_a_second_signal_ends_at_once(server: Running) -> None:
+    with server.connect(receive_buffer=4096) as client:
         client.sendall(b"GET /flood HTTP/1.1\r\nhost: h\r\n\r\n")
         client.recv(1)
         server.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 5
-        with pytest.raises(OSError):
-            while time.monotonic() < deadline:
-                server.connect().close()
+        server.wait_for("draining")
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(2)
+
+
+def test_a_start_that_fails_ends_the_process(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="fails on purpose"), serving(tmp_path, FAIL_TO_START="1"):
+        raise AssertionError("it started")
 
 
 def test_two_workers_serve_on_one_port(tmp_path: Path) -> None:
@@ -258,3 +410,16 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert server.end() == 0
+
+
+def test_ctrl_c_in_a_terminal_drains_the_workers(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=2) as server, streaming(server) as client:
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert read_all(client).endswith(b"end\n\r\n0\r\n\r\n")
+        assert server.process.wait(10) == 0
+
+
+def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=2) as server:
+        server.process.kill()
+        server.wait_until_refused()

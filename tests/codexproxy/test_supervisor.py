@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -18,6 +20,30 @@ def test_a_port_in_use_is_said_plainly() -> None:
 def test_an_address_that_is_not_ours_is_said_plainly() -> None:
     with pytest.raises(CannotListen, match="cannot be listened on"):
         bind("203.0.113.1", 2455)
+
+
+def test_a_port_that_cannot_be_is_said_plainly() -> None:
+    with pytest.raises(CannotListen, match="70000 is not a port"):
+        bind("127.0.0.1", 70000)
+
+
+DYING_WORKERS = """
+import sys
+from codexproxy import supervisor
+supervisor.RESTART_PAUSE_S = 0.01
+def work():
+    raise RuntimeError("the cause")
+sys.exit(supervisor.Supervisor(2, supervisor.bind("127.0.0.1", 0), work).run())
+"""
+
+
+def test_workers_that_die_at_once_are_given_up_with_their_cause() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", DYING_WORKERS], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert ended.returncode == 1
+    assert "workers end as soon as they start" in ended.stderr
+    assert "the cause" in ended.stderr
 
 
 def test_ipv6_can_be_bound() -> None:

@@ -52,7 +52,7 @@ class Command(BaseCommand):
             work(listening, address)
             return
         announce(*address)
-        sys.exit(Supervisor(workers, lambda: work(listening, None)).run())
+        sys.exit(Supervisor(workers, listening, lambda: work(listening, None)).run())
 
 
 def prepare(*, migrate: bool) -> None:

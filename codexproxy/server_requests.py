@@ -1,0 +1,225 @@
+"""HTTP under the server: one connection, and one request whose body is judged at its headers.
+
+Twisted is pinned because private names of it are used here and in the transport: `HTTPChannel._path` and
+`_command` (the request line, while the body is still to come), and the asyncio reactor's `_readOrWrite`.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from typing import TYPE_CHECKING, Any
+
+from codexproxy.server_bodies import Heading, Refusal, answer_and_close
+from codexproxy.server_transport import PromptTransport, WriteGate, reactor
+
+# After the transport, which brings the right reactor.
+from daphne.http_protocol import HTTPFactory, WebRequest  # isort: skip
+from twisted.web import http  # isort: skip
+
+if TYPE_CHECKING:
+    from codexproxy.server import ProxyServer
+
+logger = logging.getLogger(__name__)
+
+# Codex's headers are long; Twisted's own limit is 16 KiB, for one line as for all of them.
+HEADERS_LIMIT = 64 * 1024
+# How long a refused client may go on sending, so that it gets to read the refusal.
+LINGER_S = 2.0
+
+
+class ProxyRequest(WebRequest):  # type: ignore[misc]
+    """One HTTP request: its body is judged at the headers and kept in memory."""
+
+    server: ProxyServer
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Twisted would parse every POST's content type with the e-mail package.
+        super().__init__(*args, parsePOSTFormSubmission=False, **kwargs)
+        self._gate = WriteGate()
+        self._reserved = 0
+        self._refused = False
+        self._announced_path = ""
+
+    # --- the body -----------------------------------------------------------------------------
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's names
+        options = self.server.options
+        raw: bytes = self.channel._path
+        self._announced_path = raw.split(b"?", 1)[0].decode("latin-1")
+        # Twisted's would be a temporary file for large bodies and those of unknown length.
+        self.content = io.BytesIO()
+        limit = options.body_limit(self._announced_path)
+        self._body_limit = options.default_body_limit if limit is None else limit
+        refusal = options.admit(self._heading()) if options.admit is not None else None
+        if refusal is not None:
+            self._refuse(refusal)
+        else:
+            self._take(length or 0, length or 0)
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        if self._refused:
+            return
+        size = self.content.tell() + len(data)
+        if size > self._reserved and not self._take(size, size - self._reserved):
+            return
+        self.content.write(data)
+
+    def _heading(self) -> Heading:
+        headers = tuple(
+            (name.lower(), value)
+            for name, values in self.requestHeaders.getAllRawHeaders()
+            for value in values
+        )
+        method: bytes = self.channel._command
+        peer = str(getattr(self.channel.getPeer(), "host", ""))
+        return Heading(method.decode("latin-1"), self._announced_path, peer, headers)
+
+    def _take(self, size: int, more: int) -> bool:
+        """Make room for `more` bytes of a body that is then `size` long, or refuse it."""
+        if size > self._body_limit:
+            mebibytes = self._body_limit / (1024 * 1024)
+            self._refuse(Refusal(413, f"The request body exceeds the maximum of {mebibytes:g} MiB."))
+        elif not self.server.budget.reserve(more):
+            wait = (b"retry-after", b"%d" % self.server.options.busy_retry_after_s)
+            self._refuse(Refusal(429, "The server is busy with other large requests.", (wait,)))
+        else:
+            self._reserved += more
+        return not self._refused
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer before the body is read, and let the client read the answer."""
+        self._refused = True
+        self._release()
+        self.content = io.BytesIO()
+        # Nobody is asked to continue.
+        self.requestHeaders.removeHeader(b"expect")
+        logger.info("refused %r with %d: %s", self._announced_path, refusal.status, refusal.message)
+        body = refusal.body
+        if body is None:
+            body = self.server.options.refusal_body(refusal.status, self._announced_path, refusal.message)
+        transport = self.channel.transport
+        transport.write(answer_and_close(refusal, body))
+        transport.loseWriteConnection()
+        reactor.callLater(LINGER_S, transport.abortConnection)
+
+    def process(self) -> None:
+        if self._refused:
+            return
+        super().process()
+        # The application has its body: a stream of hours must not keep a second copy of it.
+        self.content = io.BytesIO()
+        if self.transport is None:
+            # It became a websocket, which has the connection now.
+            self.server.channels.discard(self.channel)
+
+    def _release(self) -> None:
+        self.server.budget.release(self._reserved)
+        self._reserved = 0
+
+    # --- the answer ---------------------------------------------------------------------------
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        if self.finished or self.channel is None:
+            return
+        if message["type"] == "http.response.start":
+            if self.server.is_draining:
+                self.channel.persistent = 0
+                self.responseHeaders.setRawHeaders(b"connection", [b"close"])
+            if self.producer is None:
+                self.registerProducer(self._gate, True)
+        elif not message.get("more_body", False) and self.producer is not None:
+            self.unregisterProducer()
+        super().handle_reply(message)
+
+    async def writable(self) -> None:
+        if self._gate.is_closed:
+            await self._gate.wait()
+
+    def application_ended(self) -> None:
+        """Every client is told: by an error while there is time for one, else by a broken connection."""
+        if self.finished or self.channel is None:
+            return
+        if self._response_started:
+            self.channel.transport.abortConnection()
+        else:
+            self.basic_error(500, b"Internal Server Error", "Internal server error")
+
+    def handle_exception(self, exception: BaseException) -> None:
+        # Daphne's would start a second response and thereby end its own clean-up loop.
+        self.application_ended()
+
+    def basic_error(self, status: int, status_text: bytes, body: str) -> None:
+        payload = self.server.options.refusal_body(status, self._announced_path, body)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(payload))]
+        self.handle_reply({"type": "http.response.start", "status": status, "headers": headers})
+        self.handle_reply({"type": "http.response.body", "body": payload})
+
+    def finish(self) -> None:
+        self._release()
+        super().finish()
+        # An application that wrote faster than its client reads is not to wait for the rest.
+        self._gate.stopProducing()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        self._release()
+        self._gate.stopProducing()
+        super().connectionLost(reason)
+
+
+# Twisted declares too little of it for subclasses.
+_HTTPChannel: Any = http.HTTPChannel
+
+
+class ProxyChannel(_HTTPChannel):  # type: ignore[misc]
+    """One connection, with one request at a time."""
+
+    totalHeadersSize = HEADERS_LIMIT  # noqa: N815 - Twisted's names
+    MAX_LENGTH = HEADERS_LIMIT
+    factory: ProxyHTTPFactory
+    transport: PromptTransport
+
+    def connectionMade(self) -> None:  # noqa: N802
+        super().connectionMade()
+        self.factory.server.channels.add(self)
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        self.factory.server.channels.discard(self)
+        super().connectionLost(reason)
+
+    def timeoutConnection(self) -> None:  # noqa: N802
+        if self.transport.has_unsent_bytes:
+            # Not idle but reading slowly, which is the transport's to judge.
+            self.setTimeout(self.timeOut)
+        else:
+            super().timeoutConnection()
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.requests) or self.transport.has_unsent_bytes
+
+    def end_after_answer(self) -> None:
+        if self.requests:
+            self.persistent = 0
+        else:
+            self.loseConnection()
+
+
+class ProxyHTTPFactory(HTTPFactory):  # type: ignore[misc]
+    """Makes connections. HTTP/2 is not spoken, so that Twisted's switch between the two is left out."""
+
+    protocol = ProxyChannel
+    server: ProxyServer
+
+    def __init__(self, server: ProxyServer) -> None:
+        super().__init__(server)
+        # Both for a client that stops in the middle of its request and for a connection without one.
+        self.timeOut = server.options.request_stall_s
+
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802
+        channel = super().buildProtocol(addr)
+        channel.requestFactory = ProxyRequest
+        return channel
+
+    def log(self, request: Any) -> None:
+        """No access log: each request leaves a record elsewhere."""
