@@ -1,0 +1,39 @@
+"""The catalogue of models, as Codex and as OpenAI's clients ask for it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from proxy.call import Call, canonical
+from proxy.dialects.models import CATALOGUE_QUERY, bundled_models, catalogue_query, openai_models
+from proxy.errors import ProxyError, Surfaced
+from proxy.sinks import JSON
+
+
+async def codex_models(call: Call) -> None:
+    """GET …/codex/models: upstream's catalogue, passed through whole."""
+    query = call.scope.get("query_string", b"").decode("latin-1")
+    catalogue = await call.runtime.catalogue.get(catalogue_query(query))
+    etag = catalogue.etag
+    headers = [JSON, (b"cache-control", b"no-cache"), *([(b"etag", etag.encode())] if etag else [])]
+    if etag and call.headers.get("if-none-match") == etag:
+        await call.answer.whole(304, [(b"etag", etag.encode())], b"")
+    else:
+        await call.answer.whole(200, headers, catalogue.body)
+
+
+async def v1_models(call: Call) -> None:
+    """GET /v1/models[/{id}]: the catalogue as OpenAI's clients know it."""
+    if catalogue_query(call.scope.get("query_string", b"").decode("latin-1")):
+        await codex_models(call)
+        return
+    try:
+        listed = openai_models((await call.runtime.catalogue.get(CATALOGUE_QUERY)).body)
+    except Surfaced:
+        # No account yet, or none that can be asked: a client's start must not hang on it.
+        listed = bundled_models()
+    wanted = canonical(call.scope["path"]).removeprefix("/v1/models").lstrip("/")
+    if wanted and wanted not in listed:
+        raise ProxyError(404, "model_not_found", f"The model {wanted!r} does not exist.", param="model")
+    whole = listed[wanted] if wanted else {"object": "list", "data": list(listed.values())}
+    await call.answer.whole(200, [JSON], msgspec.json.encode(whole))

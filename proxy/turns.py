@@ -1,0 +1,96 @@
+"""The endpoints that answer a turn: each a dialect around the same attempts, with the same record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from codexproxy.tasks import spawn
+from proxy.affinity import TURN_STATE, conversation_key
+from proxy.attempts import Attempts, Turn
+from proxy.body import ClientGone, Receive
+from proxy.call import Call, event_sink, note, whole_body
+from proxy.delivery import deliver, limit_headers
+from proxy.dialects.codex import CodexRequest, read_request
+from proxy.dialects.responses import read_responses_request
+from proxy.errors import Surfaced
+from proxy.headers import forwarded
+from proxy.sinks import CollectedResponse, EventSink, Sink
+
+
+async def codex_responses(call: Call) -> None:
+    """POST …/codex/responses: always answered as an event stream."""
+    request = read_request(await whole_body(call))
+    await _answer_turn(call, request, event_sink(call, keeps_events=True), native=True)
+
+
+async def v1_responses(call: Call) -> None:
+    """POST /v1/responses: an event stream, or one object."""
+    request = read_responses_request(await whole_body(call))
+    sink = event_sink(call, keeps_events=False) if request.is_stream else CollectedResponse(call.answer)
+    await _answer_turn(call, request.upstream, sink, native=False, has_derived_key=request.has_derived_key)
+
+
+async def _answer_turn(
+    call: Call, request: CodexRequest, sink: Sink, *, native: bool, has_derived_key: bool = False
+) -> None:
+    """One turn, in whichever dialect: the same attempts, the same record."""
+    record = call.record
+    record.model, record.reasoning_effort = request.model, request.reasoning_effort
+    record.service_tier = request.service_tier
+    record.conversation = conversation_key(call.headers, request.prompt_cache_key)
+    await call.runtime.recall(record.conversation)
+    call.sink = sink
+    turn = Turn(
+        request=request,
+        passed=forwarded(call.scope["headers"]),
+        conversation=record.conversation,
+        turn_state=call.headers.get(TURN_STATE, ""),
+        record=record,
+        native=native,
+        has_derived_key=has_derived_key and record.conversation == request.prompt_cache_key,
+    )
+    await _unless_gone(call, _serve(call, turn, sink))
+
+
+async def _serve(call: Call, turn: Turn, sink: Sink) -> None:
+    services = call.runtime.services
+    if isinstance(sink, EventSink):
+        call.answer.keep_alive_from_now(lambda: limit_headers(services))
+    try:
+        served = await Attempts(turn, services).run()
+    except Surfaced as surfaced:
+        note(call.record, surfaced)
+        await sink.refuse(surfaced, limit_headers(services))
+        return
+    await deliver(served, sink, turn, services)
+
+
+async def _unless_gone(call: Call, work: Awaitable[None]) -> None:
+    """Do the work; a client that leaves ends it at once. Raises ClientGone."""
+    handler = asyncio.current_task()
+    gone = False
+
+    def leave(watcher: asyncio.Task[None]) -> None:
+        nonlocal gone
+        gone = True
+        if handler is not None:
+            handler.cancel()
+
+    watcher = spawn(_gone(call.receive), name="client watcher")
+    watcher.add_done_callback(leave)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if handler is None or not gone:
+            raise
+        handler.uncancel()
+        raise ClientGone from None
+    finally:
+        watcher.remove_done_callback(leave)
+        watcher.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
