@@ -25,6 +25,8 @@ class Answer:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._last_write = self._loop.time()
+        # What every answer to this request carries, whichever way it ends.
+        self.own_headers: HeaderList = []
         self.status: int | None = None
         self.ended = False
 
@@ -86,8 +88,8 @@ class Answer:
 
     def _identified(self, headers: HeaderList) -> HeaderList:
         if any(name == b"x-request-id" for name, _ in headers):
-            return headers
-        return [*headers, self._request_id]
+            return [*headers, *self.own_headers]
+        return [*headers, *self.own_headers, self._request_id]
 
     def _finish(self) -> None:
         self.ended = True

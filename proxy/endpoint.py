@@ -13,7 +13,7 @@ from proxy.body import ClientGone, Receive
 from proxy.call import Call, Scope, canonical, note_gone, received, refuse
 from proxy.errors import MethodNotAllowed, NotFound, ProxyError
 from proxy.listings import codex_models, v1_models
-from proxy.turns import codex_responses, v1_responses
+from proxy.turns import codex_responses, v1_chat_completions, v1_responses
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +66,12 @@ def route(method: str, path: str) -> Handler:
 
 
 # A look at the catalogue is no request that anybody asks about later.
-_RECORDED = frozenset({codex_responses, v1_responses})
+_RECORDED = frozenset({codex_responses, v1_responses, v1_chat_completions})
 
 _ROUTES: dict[str, dict[str, Handler]] = {
     "/backend-api/codex/responses": {"POST": codex_responses},
     "/v1/responses": {"POST": v1_responses},
+    "/v1/chat/completions": {"POST": v1_chat_completions},
     "/backend-api/codex/models": {"GET": codex_models},
     "/v1/models": {"GET": v1_models},
 }

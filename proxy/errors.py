@@ -52,7 +52,11 @@ class BadRequest(ProxyError):
 
 class NotFound(ProxyError):
     def __init__(self, path: str) -> None:
-        served = "POST /v1/responses, GET /v1/models" if path.startswith("/v1") else "/backend-api/codex"
+        served = (
+            "POST /v1/responses, POST /v1/chat/completions, GET /v1/models"
+            if path.startswith("/v1")
+            else "/backend-api/codex"
+        )
         super().__init__(404, "not_found", f"There is nothing at {path}. Served here: {served}.")
 
 

@@ -28,7 +28,9 @@ class Ending:
 
 
 class Sink(Protocol):
-    """One for each answer."""
+    """One for each answer. `is_stream`: what the client waits for may be kept alive."""
+
+    is_stream: bool
 
     async def begin(self, headers: HeaderList, first: bytes) -> None:
         """An account serves; `first` are its first events."""
@@ -45,6 +47,8 @@ class Sink(Protocol):
 
 class EventSink:
     """Passes events on. `keeps_events`: a refusal that is the client's own business goes out as it came."""
+
+    is_stream = True
 
     def __init__(self, answer: Answer, request_id: str, created_at: int, *, keeps_events: bool) -> None:
         self._answer = answer
@@ -81,6 +85,8 @@ class EventSink:
 
 class CollectedResponse:
     """One response object at the end."""
+
+    is_stream = False
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer

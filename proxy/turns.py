@@ -10,12 +10,15 @@ from proxy.affinity import TURN_STATE, conversation_key
 from proxy.attempts import Attempts, Turn
 from proxy.body import ClientGone, Receive
 from proxy.call import Call, event_sink, note, whole_body
+from proxy.chat_sinks import ChatStream, CollectedChat
 from proxy.delivery import deliver, limit_headers
+from proxy.dialects.chat import read_chat_request
+from proxy.dialects.chat_answer import ChatAnswer
 from proxy.dialects.codex import CodexRequest, read_request
 from proxy.dialects.responses import read_responses_request
 from proxy.errors import Surfaced
 from proxy.headers import forwarded
-from proxy.sinks import CollectedResponse, EventSink, Sink
+from proxy.sinks import CollectedResponse, Sink
 
 
 async def codex_responses(call: Call) -> None:
@@ -29,6 +32,22 @@ async def v1_responses(call: Call) -> None:
     request = read_responses_request(await whole_body(call))
     sink = event_sink(call, keeps_events=False) if request.is_stream else CollectedResponse(call.answer)
     await _answer_turn(call, request.upstream, sink, native=False, has_derived_key=request.has_derived_key)
+
+
+async def v1_chat_completions(call: Call) -> None:
+    """POST /v1/chat/completions: chunks, or one completion."""
+    request = read_chat_request(await whole_body(call))
+    if request.dropped:
+        call.answer.own_headers.append((b"x-codexproxy-dropped", ", ".join(request.dropped).encode()))
+    record, upstream = call.record, request.responses
+    chat = ChatAnswer(
+        f"chatcmpl-{record.request_id}",
+        int(record.requested_at.timestamp()),
+        upstream.upstream.model,
+        include_usage=request.include_usage,
+    )
+    sink = ChatStream(call.answer, chat) if upstream.is_stream else CollectedChat(call.answer, chat)
+    await _answer_turn(call, upstream.upstream, sink, native=False, has_derived_key=upstream.has_derived_key)
 
 
 async def _answer_turn(
@@ -55,7 +74,7 @@ async def _answer_turn(
 
 async def _serve(call: Call, turn: Turn, sink: Sink) -> None:
     services = call.runtime.services
-    if isinstance(sink, EventSink):
+    if sink.is_stream:
         call.answer.keep_alive_from_now(lambda: limit_headers(services))
     try:
         served = await Attempts(turn, services).run()

@@ -9,16 +9,35 @@ from typing import Any
 
 import msgspec
 
+from proxy.dialects.checks import (
+    boolean,
+    decoded_object,
+    mapping,
+    not_negative,
+    one_of,
+    sequence,
+    text,
+    wrong,
+)
 from proxy.dialects.codex import REFUSED_FIELDS, CodexRequest
+from proxy.dialects.messages import (
+    LIFTED_ROLES,
+    ROLES,
+    TEXT_PARTS,
+    assistant_items,
+    known_part,
+    read_messages,
+    tool_result,
+)
 from proxy.errors import BadRequest
 
-_LIFTED_ROLES = frozenset({"system", "developer"})
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+# What a message of Chat Completions has besides, and Responses does not know.
+CHAT_ONLY = frozenset({"name", "tool_calls", "function_call", "reasoning_content", "reasoning_details"})
 _OMITTED_TIERS = frozenset({"auto", "default"})
 _TIERS = {"fast": "priority"}
 _RENAMED_TOOLS = {"web_search_preview": "web_search"}
 # Fields that upstream refuses are dropped silently, yet a nonsensical value is still the client's mistake.
-_POSITIVE = ("max_output_tokens",)
+_NOT_NEGATIVE = ("max_output_tokens", "temperature", "top_p", "top_logprobs", "max_tool_calls")
 # How much of the beginning tells one conversation from another.
 _KEY_TEXT = 512
 
@@ -42,12 +61,15 @@ def read_responses_request(body: bytes, key_owner: str = "") -> ResponsesRequest
                 code="previous_response_not_found",
                 param=name,
             )
+    if boolean(payload, "background"):
+        wrong("background", "nothing is stored here that could be asked for later.")
     is_stream = boolean(payload, "stream")
-    for name in _POSITIVE:
-        positive(payload, name)
-    request = {name: value for name, value in payload.items() if name not in REFUSED_FIELDS}
+    for name in _NOT_NEGATIVE:
+        not_negative(payload, name)
+    left_out = REFUSED_FIELDS | {"messages"}
+    request = {name: value for name, value in payload.items() if name not in left_out}
     request["instructions"], request["input"] = _instructions_and_input(payload)
-    _rename(request)
+    _rename_tools(request)
     return upstream_request(request, is_stream=is_stream, key_owner=key_owner)
 
 
@@ -57,14 +79,18 @@ def upstream_request(request: dict[str, Any], *, is_stream: bool, key_owner: str
     if not isinstance(model, str) or not model.strip():
         raise BadRequest("The request names no model.", param="model")
     given = request.get("prompt_cache_key")
-    if given is not None and not isinstance(given, str):
-        raise BadRequest("prompt_cache_key must be a text.", param="prompt_cache_key")
+    if given is not None:
+        text(given, "prompt_cache_key")
     request["prompt_cache_key"] = given or derived_key(request, key_owner)
     request |= {"store": False, "stream": True}
     request.setdefault("include", [])
     reasoning = request.get("reasoning")
     effort = reasoning.get("effort") if isinstance(reasoning, Mapping) else None
     tier = request.get("service_tier")
+    if isinstance(tier, str):
+        tier = request["service_tier"] = _TIERS.get(tier, tier)
+        if tier in _OMITTED_TIERS:
+            del request["service_tier"]
     upstream = CodexRequest(
         body=msgspec.json.encode(request),
         model=model,
@@ -79,86 +105,100 @@ def upstream_request(request: dict[str, Any], *, is_stream: bool, key_owner: str
     return ResponsesRequest(upstream, is_stream, has_derived_key=not given)
 
 
-def decoded_object(body: bytes) -> dict[str, Any]:
-    """Raises BadRequest for what is no JSON object."""
-    try:
-        payload = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}") from None
-    if not isinstance(payload, dict):
-        raise BadRequest("The request body must be a JSON object.")
-    return payload
-
-
-def boolean(payload: Mapping[str, Any], name: str) -> bool:
-    value = payload.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise BadRequest(f"{name} must be true or false.", param=name)
-    return bool(value)
-
-
-def positive(payload: Mapping[str, Any], name: str) -> None:
-    value = payload.get(name)
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise BadRequest(f"{name} must be a number that is not negative.", param=name)
-
-
 def _instructions_and_input(payload: Mapping[str, Any]) -> tuple[str, list[Any]]:
     given = payload.get("instructions")
-    if given is not None and not isinstance(given, str):
-        raise BadRequest("instructions must be a text.", param="instructions")
-    items = _input_items(payload)
+    instructions = [] if given is None else [text(given, "instructions")]
+    if payload.get("messages") is not None:
+        if payload.get("input") is not None:
+            wrong("messages", "send either input or messages, not both.")
+        found = read_messages(payload["messages"], audio_as_file=True)
+        lifted, items = found.instructions, found.items
+    else:
+        lifted, items = _lifted(_input_items(payload))
+    if lifted and _wants_json_object(payload):
+        # Upstream looks for the word JSON in the input, and never in the instructions.
+        items = [_message("developer", [{"type": "input_text", "text": "\n".join(lifted)}]), *items]
+        lifted = []
+    return "\n".join(part for part in instructions + lifted if part), items
+
+
+def _wants_json_object(payload: Mapping[str, Any]) -> bool:
+    style = payload.get("text")
+    form = style.get("format") if isinstance(style, Mapping) else None
+    return isinstance(form, Mapping) and form.get("type") == "json_object"
+
+
+def _lifted(items: list[Any]) -> tuple[list[str], list[Any]]:
+    """Texts of system and developer messages, and the items that are left."""
     if any(isinstance(item, Mapping) and item.get("type") == "additional_tools" for item in items):
         # Such a request carries its prompt as an item of its own: lifting it would tear it apart.
-        return given or "", items
-    lifted: list[str] = [given] if given else []
+        return [], items
+    lifted: list[str] = []
     kept: list[Any] = []
     for index, item in enumerate(items):
-        if isinstance(item, Mapping) and item.get("type") == "message" and item["role"] in _LIFTED_ROLES:
+        if isinstance(item, Mapping) and item.get("type") == "message" and item["role"] in LIFTED_ROLES:
             texts, others = _split_texts(item["content"], f"input[{index}].content")
             lifted += texts
             if others:
                 kept.append({"type": "message", "role": "user", "content": others})
         else:
             kept.append(item)
-    return "\n".join(lifted), kept
+    return lifted, kept
 
 
 def _input_items(payload: Mapping[str, Any]) -> list[Any]:
-    if payload.get("input") is None:
-        raise BadRequest("The request has no input.", param="input")
-    given = payload["input"]
+    given = payload.get("input")
+    if given is None:
+        wrong("input", "must be a text or a list of items.")
     if isinstance(given, str):
         return [_message("user", [{"type": "input_text", "text": given}])]
-    if not isinstance(given, list):
-        raise BadRequest("input must be a text or a list of items.", param="input")
-    return [_item(item, f"input[{index}]") for index, item in enumerate(given)]
+    items: list[Any] = []
+    custom_calls: set[str] = set()
+    for index, item in enumerate(sequence(given, "input")):
+        items += _items(item, f"input[{index}]", custom_calls)
+    return items
 
 
-def _item(item: Any, where: str) -> Any:
-    """An item with its type; unknown types pass as they are."""
+def _items(item: Any, where: str, custom_calls: set[str]) -> list[Any]:
+    """What one entry of the input stands for; items of unknown types pass as they are."""
     if isinstance(item, str):
-        return _message("user", [{"type": "input_text", "text": item}])
-    if not isinstance(item, dict):
-        raise BadRequest(f"{where} must be an object.", param=where)
+        return [_message("user", [{"type": "input_text", "text": item}])]
+    item = mapping(item, where)
     if item.get("type") not in (None, "message"):
-        return item
-    role = item.get("role")
-    if not isinstance(role, str) or not role:
-        raise BadRequest(f"{where} has neither a type nor a role.", param=where)
-    content = item.get("content")
+        if item.get("type") == "custom_tool_call":
+            custom_calls.add(str(item.get("call_id")))
+        return [item]
+    role = one_of(item.get("role"), ROLES, f"{where}.role")
+    if role == "tool":
+        return [tool_result(item, where, custom_calls)]
+    if role == "assistant" and item.get("tool_calls"):
+        return assistant_items(item, where, custom_calls)
+    if item.get("content") is None and role == "assistant":
+        return []
+    content = _content(item.get("content"), role, f"{where}.content")
+    kept = {key: value for key, value in item.items() if key not in CHAT_ONLY}
+    return [{**kept, "type": "message", "content": content}]
+
+
+def _content(content: Any, role: str, where: str) -> list[Any]:
+    """Parts with upstream's names; parts of unknown types pass as they are."""
+    kind = "output_text" if role == "assistant" else "input_text"
     if isinstance(content, str):
-        kind = "output_text" if role == "assistant" else "input_text"
-        content = [{"type": kind, "text": content}]
-    if not isinstance(content, list):
-        raise BadRequest(f"{where}.content must be a text or a list of parts.", param=f"{where}.content")
-    for index, part in enumerate(content):
-        if isinstance(part, Mapping) and part.get("type") == "input_file" and part.get("file_id"):
-            param = f"{where}.content[{index}].file_id"
-            raise BadRequest("file_id is not supported: send file_data or file_url.", param=param)
-    return {**item, "type": "message", "content": content}
+        return [{"type": kind, "text": content}]
+    return [_part(part, kind, f"{where}[{index}]") for index, part in enumerate(sequence(content, where))]
+
+
+def _part(part: Any, text_kind: str, where: str) -> Any:
+    if isinstance(part, str):
+        return {"type": text_kind, "text": part}
+    part = mapping(part, where)
+    if part.get("type") == "text":
+        return {**part, "type": text_kind, "text": text(part.get("text"), f"{where}.text")}
+    if part.get("type") in ("image_url", "file"):
+        return known_part(part, where)
+    if part.get("type") == "input_file" and part.get("file_id"):
+        wrong(f"{where}.file_id", "file_id is not supported: send file_data or file_url.")
+    return part
 
 
 def _message(role: str, content: list[dict[str, Any]]) -> dict[str, Any]:
@@ -168,21 +208,14 @@ def _message(role: str, content: list[dict[str, Any]]) -> dict[str, Any]:
 def _split_texts(content: list[Any], where: str) -> tuple[list[str], list[Any]]:
     texts, others = [], []
     for index, part in enumerate(content):
-        if isinstance(part, Mapping) and str(part.get("type")) in _TEXT_PARTS:
-            if not isinstance(part.get("text"), str):
-                raise BadRequest("A text part has no text.", param=f"{where}[{index}].text")
-            texts.append(part["text"])
+        if isinstance(part, Mapping) and str(part.get("type")) in TEXT_PARTS:
+            texts.append(text(part.get("text"), f"{where}[{index}].text"))
         else:
             others.append(part)
     return texts, others
 
 
-def _rename(request: dict[str, Any]) -> None:
-    tier = request.get("service_tier")
-    if isinstance(tier, str):
-        request["service_tier"] = _TIERS.get(tier, tier)
-        if tier in _OMITTED_TIERS:
-            del request["service_tier"]
+def _rename_tools(request: dict[str, Any]) -> None:
     tools = request.get("tools")
     if isinstance(tools, list):
         request["tools"] = [_renamed_tool(tool) for tool in tools]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import openai
 import pytest
 
 from proxy.simulator import Served, Simulator, running
@@ -87,3 +88,11 @@ def codex_program() -> str:
 @pytest.fixture
 def codex(codex_program: str, tmp_path: Path) -> Callable[[str], Codex]:
     return lambda base_url: Codex(codex_program, tmp_path, base_url)
+
+
+@pytest.fixture
+def client(sim: Simulator, serve: Start) -> Iterator[openai.OpenAI]:
+    sim.add_account("first")
+    server = serve()
+    with openai.OpenAI(base_url=f"{server.base_url}/v1", api_key="sk-any", max_retries=0) as client:
+        yield client

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 
 import openai
 import pytest
@@ -17,14 +16,6 @@ from tests.e2e.conftest import Start
 class Event(BaseModel):
     name: str
     n: int
-
-
-@pytest.fixture
-def client(sim: Simulator, serve: Start) -> Iterator[openai.OpenAI]:
-    sim.add_account("first")
-    server = serve()
-    with openai.OpenAI(base_url=f"{server.base_url}/v1", api_key="sk-any", max_retries=0) as client:
-        yield client
 
 
 def test_responses_are_created_streamed_and_parsed(sim: Simulator, client: openai.OpenAI) -> None:

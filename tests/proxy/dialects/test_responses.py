@@ -125,7 +125,7 @@ FILE_BY_ID = {"type": "input_file", "file_id": "f"}
         ({"input": None}, "input"),
         ({"input": 5}, "input"),
         ({"input": [5]}, "input[0]"),
-        ({"input": [{"content": "x"}]}, "input[0]"),
+        ({"input": [{"content": "x"}]}, "input[0].role"),
         ({"input": [{"role": "user", "content": 5}]}, "input[0].content"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
