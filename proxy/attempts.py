@@ -47,6 +47,7 @@ class Turn:
     native: bool = True
     # The conversation is named by a key of our own making: it is forgotten sooner.
     has_derived_key: bool = False
+    plans_without_model: frozenset[str] = frozenset()
     began: float = field(default_factory=time.monotonic)
 
     def elapsed_ms(self) -> int:
@@ -161,6 +162,7 @@ class Attempts:
             affinity=owner or (entry.account_id if entry else None),
             excluded=self._excluded,
             only=entry.account_id if entry is not None and bound else None,
+            plans_without_model=self._turn.plans_without_model,
             strategy=settings.routing_strategy,
             prefer_earlier_reset=settings.prefer_earlier_reset,
         )

@@ -1,22 +1,28 @@
-"""Upstream's model catalogue: fetched with any account that can, passed through whole, kept for a while."""
+"""Upstream's model catalogue: fetched with an account of each plan, passed through whole, and kept."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from accounts.tokens import RefreshFailed, RefreshRefused
 from codexproxy.http import Response, ResponseTooLarge, TransportFailed
+from codexproxy.tasks import spawn
 from proxy import headers, limits
 from proxy.attempts import Services
+from proxy.dialects.models import CATALOGUE_QUERY, bundled_models, joined, slugs
 from proxy.errors import Surfaced
 from proxy.outcomes import UpstreamError
 from proxy.pool import Member, Token
 from proxy.routing import Ask, PassedOver, Refusal, obstacle
 from proxy.surface import nobody, surfaced
 from proxy.upstream import broken, refusal_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,58 +32,115 @@ class Catalogue:
     fetched_at: float
 
 
-class CatalogueCache:
-    """One fetch at a time for each query; a stale catalogue is better than none."""
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a catalogue depends on: the client's version, and the plan of the account that asks."""
 
-    def __init__(self, services: Services, store: Callable[[str, Catalogue], None]) -> None:
+    query: str
+    plan_type: str
+
+
+class CatalogueCache:
+    """One fetch at a time for each key; a stale catalogue is better than none."""
+
+    def __init__(self, services: Services, store: Callable[[Key, Catalogue], None]) -> None:
         self._services = services
         self._store = store
-        self._known: OrderedDict[str, Catalogue] = OrderedDict()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._known: OrderedDict[Key, Catalogue] = OrderedDict()
+        self._locks: dict[Key, asyncio.Lock] = {}
+        self._models: dict[str, frozenset[str]] = {}
+        self._synced_at = 0.0
 
-    def load(self, query: str, catalogue: Catalogue) -> None:
+    def load(self, key: Key, catalogue: Catalogue) -> None:
         """What an earlier run fetched; it is asked for anew when it is old."""
-        self._known[query] = catalogue
+        self._keep(key, catalogue)
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Every model that a known catalogue lists; the bundled ones while none is known."""
+        return frozenset().union(*self._models.values()) or frozenset(bundled_models())
+
+    def plans_without(self, model: str) -> frozenset[str]:
+        """The plans that are known to lack a model which another plan has."""
+        lacking = frozenset(plan for plan, models in self._models.items() if model not in models)
+        return lacking if len(lacking) < len(self._models) else frozenset()
 
     async def get(self, query: str) -> Catalogue:
-        """Raises Surfaced when there is none and none can be fetched."""
-        if (fresh := self._fresh(query)) is not None:
+        """The catalogues of all plans in the pool in one. Raises Surfaced when there is none."""
+        plans = sorted({member.candidate.plan_type for member in self._readers()})
+        if not plans:
+            known = [catalogue for key, catalogue in self._known.items() if key.query == query]
+            if not known:
+                raise nobody(Refusal(tuple(self._obstacles())))
+            return merged(known)
+        asked = (self._of_plan(Key(query, plan)) for plan in plans)
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        found = [result for result in results if isinstance(result, Catalogue)]
+        for result in results:
+            if isinstance(result, BaseException) and not (found and isinstance(result, Surfaced)):
+                raise result
+        return merged(found)
+
+    def sync_now_and_then(self) -> None:
+        """Where plans differ, know which models each one has: choosing an account depends on it."""
+        now = self._services.clock()
+        if now - self._synced_at < limits.CATALOGUE_SYNC_S:
+            return
+        self._synced_at = now
+        if len({member.candidate.plan_type for member in self._readers()}) > 1:
+            spawn(self._sync(), name="catalogues of all plans")
+
+    async def _sync(self) -> None:
+        try:
+            await self.get(CATALOGUE_QUERY)
+        except Surfaced as error:
+            logger.info("the catalogues of models could not be fetched: %s", error)
+
+    async def _of_plan(self, key: Key) -> Catalogue:
+        if (fresh := self._fresh(key)) is not None:
             return fresh
-        lock = self._locks.setdefault(query, asyncio.Lock())
+        lock = self._locks.setdefault(key, asyncio.Lock())
         try:
             async with lock:
-                if (fresh := self._fresh(query)) is not None:
+                if (fresh := self._fresh(key)) is not None:
                     return fresh
-                return await self._fetched(query)
+                return await self._fetched(key)
         finally:
             if not lock.locked():
-                self._locks.pop(query, None)
+                self._locks.pop(key, None)
 
-    def _fresh(self, query: str) -> Catalogue | None:
-        known = self._known.get(query)
+    def _fresh(self, key: Key) -> Catalogue | None:
+        known = self._known.get(key)
         if known is None or self._services.clock() - known.fetched_at > limits.CATALOGUE_MAX_AGE_S:
             return None
         return known
 
-    async def _fetched(self, query: str) -> Catalogue:
+    async def _fetched(self, key: Key) -> Catalogue:
         try:
-            found = await self._ask_pool(query)
+            found = await self._ask_pool(key)
         except Surfaced:
-            if (stale := self._known.get(query)) is not None:
+            if (stale := self._known.get(key)) is not None:
                 return stale
             raise
-        self._known[query] = found
-        self._known.move_to_end(query)
-        self._store(query, found)
-        if len(self._known) > limits.CATALOGUES:
-            self._known.popitem(last=False)
+        self._keep(key, found)
+        self._store(key, found)
         return found
 
-    async def _ask_pool(self, query: str) -> Catalogue:
+    def _keep(self, key: Key, catalogue: Catalogue) -> None:
+        self._known[key] = catalogue
+        self._known.move_to_end(key)
+        if len(self._known) > limits.CATALOGUES:
+            self._known.popitem(last=False)
+        if models := slugs(catalogue.body):
+            self._models[key.plan_type] = models
+
+    async def _ask_pool(self, key: Key) -> Catalogue:
         """Asks one account after the other. A helper endpoint says nothing about an account's health."""
         last: UpstreamError | None = None
         for member in self._readers():
-            result = await self._ask_member(member, query)
+            if member.candidate.plan_type != key.plan_type:
+                continue
+            result = await self._ask_member(member, key.query)
             if isinstance(result, Catalogue):
                 return result
             last = result
@@ -149,3 +212,12 @@ def _request_headers(member: Member) -> headers.HeaderList:
         (b"user-agent", headers.OUR_USER_AGENT),
     ]
     return headers.signed(plain, member.token.access, member.chatgpt_account_id)
+
+
+def merged(catalogues: list[Catalogue]) -> Catalogue:
+    """One catalogue with the models of all; a single one stays as it came."""
+    if len(catalogues) == 1:
+        return catalogues[0]
+    body = joined([catalogue.body for catalogue in catalogues])
+    etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return Catalogue(body, etag, min(catalogue.fetched_at for catalogue in catalogues))

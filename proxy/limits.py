@@ -18,8 +18,10 @@ ERROR_BODY_LIMIT = 256 * 1024
 CATALOGUE_TIMEOUT_S = 15.0
 CATALOGUE_BODY_LIMIT = 16 * MIB
 CATALOGUE_MAX_AGE_S = 300.0
-# One for each client version that asks.
-CATALOGUES = 32
+# How often the plans' catalogues are looked at for the choice of accounts.
+CATALOGUE_SYNC_S = 3600.0
+# One for each client version that asks, and each plan.
+CATALOGUES = 64
 # After the terminal event: how long upstream may take to end its answer; then the connection is reused.
 END_OF_STREAM_S = 1.0
 

@@ -70,10 +70,16 @@ class StickySession(models.Model):
 class ModelCatalogue(models.Model):
     """Upstream's catalogue as it was last fetched, so that a fresh start can answer."""
 
-    query = models.CharField(primary_key=True, max_length=200)
+    query = models.CharField(max_length=200)
+    plan_type = models.CharField(max_length=64)
     body = models.TextField()
     etag = models.CharField(max_length=200, blank=True)
     fetched_at = models.DateTimeField(default=timezone.now)
 
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["query", "plan_type"], name="one_catalogue_for_each_plan")
+        ]
+
     def __str__(self) -> str:
-        return self.query
+        return f"{self.plan_type} {self.query}"

@@ -77,6 +77,8 @@ class PassedOver:
     reason: str
     until: float | None = None
     by_limit: bool = False
+    # It could never serve this request, so that it says nothing about the pool.
+    is_unsuited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Ask:
     excluded: Mapping[str, PassedOver] = field(default_factory=dict)
     # The only account that can read the request's compaction item.
     only: str | None = None
+    # Plans that are known to lack the model.
+    plans_without_model: frozenset[str] = frozenset()
     strategy: str = "capacity_weighted"
     prefer_earlier_reset: bool = False
 
@@ -109,7 +113,8 @@ class Refusal:
 
     @property
     def only_limits(self) -> bool:
-        return bool(self.passed_over) and all(account.by_limit for account in self.passed_over)
+        suited = [account for account in self.passed_over if not account.is_unsuited]
+        return bool(suited) and all(account.by_limit for account in suited)
 
     @property
     def earliest_return(self) -> float | None:
@@ -126,6 +131,9 @@ def obstacle(candidate: Candidate, ask: Ask, now: float) -> PassedOver | None:
     def passed_over(reason: str, until: float | None = None, *, by_limit: bool = False) -> PassedOver:
         return PassedOver(candidate.account_id, candidate.label, reason, until, by_limit)
 
+    if candidate.plan_type in ask.plans_without_model:
+        reason = f"its plan ({candidate.plan_type}) does not have the model"
+        return PassedOver(candidate.account_id, candidate.label, reason, is_unsuited=True)
     if candidate.status == "paused":
         return passed_over("paused by the operator")
     if candidate.status == "reauth_required":

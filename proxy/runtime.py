@@ -24,7 +24,7 @@ from proxy import limits
 from proxy.access import AccessRules
 from proxy.affinity import Affinity
 from proxy.attempts import Services
-from proxy.catalogue import Catalogue, CatalogueCache
+from proxy.catalogue import Catalogue, CatalogueCache, Key
 from proxy.pool import Member, Pool
 from proxy.selectors import (
     load_snapshot,
@@ -151,8 +151,8 @@ class Runtime:
         self.pool.swap(await self.threads.snapshots.run(load_snapshot))
         for key, entry in await self.threads.snapshots.run(remembered_conversations):
             self.affinity.load(key, entry)
-        for query, catalogue in await self.threads.snapshots.run(remembered_catalogues):
-            self.catalogue.load(query, catalogue)
+        for known, catalogue in await self.threads.snapshots.run(remembered_catalogues):
+            self.catalogue.load(known, catalogue)
         await self.writer.start()
         changes.subscribe(self._notice)
         self._tasks = [
@@ -183,17 +183,11 @@ class Runtime:
     async def refresh_snapshot(self) -> None:
         self.pool.swap(await self.threads.snapshots.run(load_snapshot))
 
-    def _keep_catalogue(self, query: str, catalogue: Catalogue) -> None:
-        spawn(self._store_catalogue(query, catalogue), name="catalogue")
+    def _keep_catalogue(self, key: Key, catalogue: Catalogue) -> None:
+        spawn(self._store_catalogue(key, catalogue), name="catalogue")
 
-    async def _store_catalogue(self, query: str, catalogue: Catalogue) -> None:
-        write = partial(
-            catalogue_store,
-            query=query,
-            body=catalogue.body,
-            etag=catalogue.etag,
-            fetched_at=catalogue.fetched_at,
-        )
+    async def _store_catalogue(self, key: Key, catalogue: Catalogue) -> None:
+        write = partial(catalogue_store, key=key, catalogue=catalogue)
         try:
             await self.threads.services.run(write)
         except DatabaseError:

@@ -13,7 +13,7 @@ from accounts.models import Account
 from accounts.selectors import accounts_for_pool
 from proxy import limits
 from proxy.affinity import Entry
-from proxy.catalogue import Catalogue
+from proxy.catalogue import Catalogue, Key
 from proxy.models import ModelCatalogue, Settings, StickySession
 from proxy.routing import Window
 from proxy.snapshot import AccountView, SettingsView, Snapshot
@@ -82,10 +82,13 @@ def _entry(row: StickySession) -> Entry:
     return Entry(row.account_id, row.updated_at.timestamp(), row.derived, served=True)
 
 
-def remembered_catalogues() -> list[tuple[str, Catalogue]]:
+def remembered_catalogues() -> list[tuple[Key, Catalogue]]:
     """The catalogues that were fetched last, oldest first."""
-    rows = ModelCatalogue.objects.order_by("fetched_at")
     return [
-        (row.query, Catalogue(row.body.encode(), row.etag or None, row.fetched_at.timestamp()))
-        for row in rows
+        (Key(row.query, row.plan_type), _catalogue(row))
+        for row in ModelCatalogue.objects.order_by("fetched_at")
     ]
+
+
+def _catalogue(row: ModelCatalogue) -> Catalogue:
+    return Catalogue(row.body.encode(), row.etag or None, row.fetched_at.timestamp())

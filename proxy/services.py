@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from proxy import limits
 from proxy.affinity import Entry
+from proxy.catalogue import Catalogue, Key
 from proxy.models import ModelCatalogue, StickySession
 
 
@@ -34,13 +35,13 @@ def conversations_forget(*, before: datetime) -> int:
     return deleted
 
 
-def catalogue_store(*, query: str, body: bytes, etag: str | None, fetched_at: float) -> None:
-    """Keep the newest catalogue of a query."""
+def catalogue_store(*, key: Key, catalogue: Catalogue) -> None:
+    """Keep the newest catalogue of a key."""
     values = {
-        "body": body.decode("utf-8", "replace"),
-        "etag": etag or "",
-        "fetched_at": datetime.fromtimestamp(fetched_at, UTC),
+        "body": catalogue.body.decode("utf-8", "replace"),
+        "etag": catalogue.etag or "",
+        "fetched_at": datetime.fromtimestamp(catalogue.fetched_at, UTC),
     }
-    ModelCatalogue.objects.update_or_create(query=query, defaults=values)
+    ModelCatalogue.objects.update_or_create(query=key.query, plan_type=key.plan_type, defaults=values)
     newest = ModelCatalogue.objects.order_by("-fetched_at").values_list("pk", flat=True)[: limits.CATALOGUES]
     ModelCatalogue.objects.exclude(pk__in=list(newest)).delete()

@@ -29,14 +29,14 @@ async def codex_responses(call: Call) -> None:
 
 async def v1_responses(call: Call) -> None:
     """POST /v1/responses: an event stream, or one object."""
-    request = read_responses_request(await whole_body(call))
+    request = read_responses_request(await whole_body(call), models=call.runtime.catalogue.models)
     sink = event_sink(call, keeps_events=False) if request.is_stream else CollectedResponse(call.answer)
     await _answer_turn(call, request.upstream, sink, native=False, has_derived_key=request.has_derived_key)
 
 
 async def v1_chat_completions(call: Call) -> None:
     """POST /v1/chat/completions: chunks, or one completion."""
-    request = read_chat_request(await whole_body(call))
+    request = read_chat_request(await whole_body(call), models=call.runtime.catalogue.models)
     if request.dropped:
         call.answer.own_headers.append((b"x-codexproxy-dropped", ", ".join(request.dropped).encode()))
     record, upstream = call.record, request.responses
@@ -59,6 +59,7 @@ async def _answer_turn(
     record.service_tier = request.service_tier
     record.conversation = conversation_key(call.headers, request.prompt_cache_key)
     await call.runtime.recall(record.conversation)
+    call.runtime.catalogue.sync_now_and_then()
     call.sink = sink
     turn = Turn(
         request=request,
@@ -68,6 +69,7 @@ async def _answer_turn(
         record=record,
         native=native,
         has_derived_key=has_derived_key and record.conversation == request.prompt_cache_key,
+        plans_without_model=call.runtime.catalogue.plans_without(request.model),
     )
     await _unless_gone(call, _serve(call, turn, sink))
 

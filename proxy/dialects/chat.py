@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from proxy.dialects.checks import boolean, decoded_object, mapping, not_negative, sequence, text, wrong
 from proxy.dialects.messages import read_messages
-from proxy.dialects.responses import ResponsesRequest, upstream_request
+from proxy.dialects.responses import ResponsesRequest, upstream_request, with_model
 from proxy.dialects.tools import WEB_SEARCH, read_response_format, read_tool_choice, read_tools, web_search
 
 # Fields that mean something here.
@@ -49,8 +49,8 @@ class ChatRequest:
     dropped: tuple[str, ...]
 
 
-def read_chat_request(body: bytes, key_owner: str = "") -> ChatRequest:
-    """Raises BadRequest with the `param` that is wrong."""
+def read_chat_request(body: bytes, key_owner: str = "", models: Collection[str] = ()) -> ChatRequest:
+    """Raises BadRequest with the `param` that is wrong; `key_owner` and `models` as for Responses."""
     payload = {key: value for key, value in decoded_object(body).items() if value is not None}
     for field, message in REFUSED.items():
         if field in payload:
@@ -62,7 +62,7 @@ def read_chat_request(body: bytes, key_owner: str = "") -> ChatRequest:
     if "audio" in sequence(payload.get("modalities", []), "modalities"):
         wrong("modalities", "Audio answers are not supported.")
     is_stream = boolean(payload, "stream")
-    request = _upstream_fields(payload)
+    request = with_model(_upstream_fields(payload), models)
     return ChatRequest(
         responses=upstream_request(request, is_stream=is_stream, key_owner=key_owner),
         include_usage=_includes_usage(payload.get("stream_options")) and is_stream,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -11,6 +12,8 @@ import msgspec
 # The catalogue is asked for as a recent Codex would: older ones are told of fewer models.
 CATALOGUE_QUERY = "client_version=0.169.0"
 OWNER = "codexproxy"
+# What may stand behind a model's name.
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 # What a fresh start lists until the first account can be asked.
 _BUNDLED = (
     "gpt-5.6-sol",
@@ -32,15 +35,72 @@ def catalogue_query(query_string: str) -> str:
 
 
 def openai_models(catalogue: bytes) -> dict[str, dict[str, Any]]:
-    """model id → its entry, in the catalogue's order; entries that the API may not use are left out."""
+    """model id → its entry, in the catalogue's order, each followed by its aliases.
+
+    Entries that the API may not use are left out.
+    """
+    offered = [entry for entry in _entries(catalogue) if _is_offered(entry)]
+    listed = {entry["slug"]: _model(entry) for entry in offered}
+    found: dict[str, dict[str, Any]] = {}
+    for slug, model in listed.items():
+        found[slug] = model
+        found |= {alias["id"]: alias for alias in _aliases(model) if alias["id"] not in listed}
+    return found
+
+
+def slugs(catalogue: bytes) -> frozenset[str]:
+    """The names of all models in a catalogue, offered or not."""
+    return frozenset(entry["slug"] for entry in _entries(catalogue))
+
+
+def joined(catalogues: list[bytes]) -> bytes:
+    """The first catalogue with the models that only others list after its own."""
+    entries: dict[str, dict[str, Any]] = {}
+    for body in catalogues:
+        for entry in _entries(body):
+            entries.setdefault(entry["slug"], entry)
+    whole = next((payload for body in catalogues if (payload := _payload(body))), {})
+    return msgspec.json.encode({**whole, "models": list(entries.values())})
+
+
+def without_effort(model: str, known: Collection[str]) -> tuple[str, str | None]:
+    """A model and the reasoning effort that its name asks for: `gpt-5.5-high` is gpt-5.5 with high.
+
+    A name that is known, or whose beginning is not, stays what it is.
+    """
+    base, _, effort = model.rpartition("-")
+    if model in known or effort not in EFFORTS or base not in known:
+        return model, None
+    return base, effort
+
+
+def _entries(catalogue: bytes) -> list[dict[str, Any]]:
+    entries = _payload(catalogue).get("models")
+    if not isinstance(entries, list):
+        return []
+    return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("slug"), str)]
+
+
+def _payload(catalogue: bytes) -> dict[str, Any]:
     try:
         payload = msgspec.json.decode(catalogue)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
-    entries = payload.get("models") if isinstance(payload, dict) else None
-    if not isinstance(entries, list):
-        return {}
-    return {entry["slug"]: _model(entry) for entry in entries if _is_offered(entry)}
+    return payload if isinstance(payload, dict) else {}
+
+
+def _aliases(model: dict[str, Any]) -> list[dict[str, Any]]:
+    levels = model["metadata"].get("supported_reasoning_levels")
+    efforts = [level.get("effort") for level in levels if isinstance(level, dict)] if levels else []
+    return [
+        {
+            **model,
+            "id": f"{model['id']}-{effort}",
+            "metadata": {"alias_of": model["id"], "reasoning_effort": effort},
+        }
+        for effort in efforts
+        if effort in EFFORTS
+    ]
 
 
 def bundled_models() -> dict[str, dict[str, Any]]:
@@ -48,9 +108,7 @@ def bundled_models() -> dict[str, dict[str, Any]]:
     return {slug: _model({"slug": slug}) for slug in _BUNDLED}
 
 
-def _is_offered(entry: Any) -> bool:
-    if not isinstance(entry, dict) or not isinstance(entry.get("slug"), str):
-        return False
+def _is_offered(entry: dict[str, Any]) -> bool:
     return entry.get("supported_in_api") is not False and entry.get("visibility") != "hide"
 
 

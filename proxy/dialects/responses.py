@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from proxy.dialects.messages import (
     read_messages,
     tool_result,
 )
+from proxy.dialects.models import without_effort
 from proxy.errors import BadRequest
 
 # What a message of Chat Completions has besides, and Responses does not know.
@@ -51,8 +52,13 @@ class ResponsesRequest:
     has_derived_key: bool
 
 
-def read_responses_request(body: bytes, key_owner: str = "") -> ResponsesRequest:
-    """Raises BadRequest with the `param` that is wrong. `key_owner` keeps derived keys of two keys apart."""
+def read_responses_request(
+    body: bytes, key_owner: str = "", models: Collection[str] = ()
+) -> ResponsesRequest:
+    """Raises BadRequest with the `param` that is wrong.
+
+    `key_owner` keeps derived keys of two keys apart; of `models` a name may have an effort behind it.
+    """
     payload = decoded_object(body)
     for name in ("previous_response_id", "conversation"):
         if payload.get(name) is not None:
@@ -70,14 +76,24 @@ def read_responses_request(body: bytes, key_owner: str = "") -> ResponsesRequest
     request = {name: value for name, value in payload.items() if name not in left_out}
     request["instructions"], request["input"] = _instructions_and_input(payload)
     _rename_tools(request)
-    return upstream_request(request, is_stream=is_stream, key_owner=key_owner)
+    return upstream_request(with_model(request, models), is_stream=is_stream, key_owner=key_owner)
+
+
+def with_model(request: dict[str, Any], models: Collection[str]) -> dict[str, Any]:
+    """The request with the model and the effort that its model's name stands for. Raises BadRequest."""
+    given = request.get("model")
+    if not isinstance(given, str) or not given.strip():
+        raise BadRequest("The request names no model.", param="model")
+    model, effort = without_effort(given.strip(), models)
+    if effort is None:
+        return {**request, "model": model}
+    reasoning = request.get("reasoning")
+    kept = reasoning if isinstance(reasoning, Mapping) else {}
+    return {**request, "model": model, "reasoning": {**kept, "effort": effort}}
 
 
 def upstream_request(request: dict[str, Any], *, is_stream: bool, key_owner: str) -> ResponsesRequest:
     """A request whose fields are upstream's already, with what every one of them carries."""
-    model = request.get("model")
-    if not isinstance(model, str) or not model.strip():
-        raise BadRequest("The request names no model.", param="model")
     given = request.get("prompt_cache_key")
     if given is not None:
         text(given, "prompt_cache_key")
@@ -93,7 +109,7 @@ def upstream_request(request: dict[str, Any], *, is_stream: bool, key_owner: str
             del request["service_tier"]
     upstream = CodexRequest(
         body=msgspec.json.encode(request),
-        model=model,
+        model=request["model"],
         reasoning_effort=effort if isinstance(effort, str) else None,
         service_tier=tier if isinstance(tier, str) else "",
         prompt_cache_key=request["prompt_cache_key"],

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from codexproxy.http import TransportFailed
-from proxy.catalogue import Catalogue, CatalogueCache
+from proxy.catalogue import Catalogue, CatalogueCache, Key
 from proxy.errors import Surfaced
 from tests.proxy.fakes import NOW, DataPlane, FakeResponse, refusal, unreachable, view
 
@@ -21,10 +23,10 @@ class Plane(DataPlane):
         super().__init__(*views)
         self.asked: list[str] = []
         self.script = script
-        self.stored: list[str] = []
+        self.stored: list[Key] = []
         upstream: Any = self.upstream
         upstream.models = self._models
-        self.cache = CatalogueCache(self.services, lambda query, catalogue: self.stored.append(query))
+        self.cache = CatalogueCache(self.services, lambda key, catalogue: self.stored.append(key))
 
     async def _models(self, headers: list[tuple[bytes, bytes]], query: str) -> Any:
         account = dict(headers)[b"chatgpt-account-id"].decode()
@@ -36,8 +38,14 @@ class Plane(DataPlane):
         return answer
 
 
-def ok() -> FakeResponse:
-    return FakeResponse(200, (b'{"models":[]}',), [(b"etag", b'W/"1"')])
+def ok(*models: str) -> FakeResponse:
+    body = json.dumps({"models": [{"slug": slug} for slug in models]}, separators=(",", ":")).encode()
+    return FakeResponse(200, (body,), [(b"etag", b'W/"1"')])
+
+
+def two_plans(plus: Any = None, pro: Any = None) -> Plane:
+    views = (view("a", plan_type="plus"), view("b", plan_type="pro"))
+    return Plane(*views, a=[plus or ok("small")], b=[pro or ok("small", "large")])
 
 
 async def test_it_is_fetched_once_and_kept_for_a_while() -> None:
@@ -46,7 +54,7 @@ async def test_it_is_fetched_once_and_kept_for_a_while() -> None:
         found = await plane.cache.get(QUERY)
     assert (found.body, found.etag) == (b'{"models":[]}', 'W/"1"')
     assert plane.asked == ["a"]
-    assert plane.stored == [QUERY]
+    assert plane.stored == [Key(QUERY, "plus")]
     plane.clock.now += 301
     await plane.cache.get(QUERY)
     assert plane.asked == ["a", "a"]
@@ -80,7 +88,7 @@ async def test_a_401_is_answered_by_one_refresh() -> None:
 
 async def test_an_old_catalogue_is_better_than_none() -> None:
     plane = Plane(view("a"), a=[unreachable()])
-    plane.cache.load(QUERY, Catalogue(b"old", None, NOW - 86_400))
+    plane.cache.load(Key(QUERY, "plus"), Catalogue(b"old", None, NOW - 86_400))
     assert (await plane.cache.get(QUERY)).body == b"old"
 
 
@@ -94,3 +102,62 @@ async def test_without_any_the_last_refusal_is_told() -> None:
 async def test_an_empty_pool_is_told() -> None:
     with pytest.raises(Surfaced, match="no account"):
         await Plane().cache.get(QUERY)
+
+
+async def test_plans_with_different_models_make_one_list() -> None:
+    plane = two_plans()
+    found = await plane.cache.get(QUERY)
+    assert sorted(plane.asked) == ["a", "b"]
+    assert [model["slug"] for model in json.loads(found.body)["models"]] == ["small", "large"]
+    assert found.etag != 'W/"1"'
+
+
+async def test_a_plan_that_cannot_be_asked_leaves_the_others_list() -> None:
+    found = await two_plans(plus=refusal(500)).cache.get(QUERY)
+    assert [model["slug"] for model in json.loads(found.body)["models"]] == ["small", "large"]
+
+
+async def test_it_is_known_which_plan_lacks_a_model() -> None:
+    plane = two_plans()
+    assert plane.cache.plans_without("large") == frozenset()
+    await plane.cache.get(QUERY)
+    assert plane.cache.plans_without("large") == {"plus"}
+    assert plane.cache.plans_without("small") == frozenset()
+
+
+async def test_a_model_that_no_list_has_is_upstream_s_business() -> None:
+    plane = two_plans()
+    await plane.cache.get(QUERY)
+    assert plane.cache.plans_without("brand-new") == frozenset()
+
+
+async def test_the_models_are_the_bundled_ones_until_a_list_is_known() -> None:
+    plane = two_plans()
+    assert "gpt-5.5" in plane.cache.models
+    await plane.cache.get(QUERY)
+    assert plane.cache.models == {"small", "large"}
+
+
+async def test_plans_are_looked_at_by_themselves_now_and_then() -> None:
+    plane = two_plans()
+    for _ in range(2):
+        plane.cache.sync_now_and_then()
+        await settled()
+    assert sorted(plane.asked) == ["a", "b"]
+    plane.clock.now += 3600
+    plane.cache.sync_now_and_then()
+    await settled()
+    assert len(plane.asked) == 4
+
+
+async def test_one_plan_alone_is_not_looked_at_by_itself() -> None:
+    plane = Plane(view("a"), view("b"))
+    plane.cache.sync_now_and_then()
+    await settled()
+    assert plane.asked == []
+
+
+async def settled() -> None:
+    """Until the tasks that were started have run: nothing here waits for the outside."""
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -160,3 +160,19 @@ def test_an_account_that_cannot_serve_is_never_chosen(states: list, strategy: st
         winner = pool[int(result.account_id)]
         assert winner.status == "active" or (winner.status == "rate_limited" and winner.reset_at <= NOW)
         assert len(result.passed_over) < len(pool)
+
+
+def test_an_account_whose_plan_lacks_the_model_is_passed_over() -> None:
+    pool = [account("a", plan_type="plus"), account("b", plan_type="pro")]
+    assert chosen(pool, plans_without_model=frozenset({"plus"})) == "b"
+
+
+def test_a_plan_that_lacks_the_model_says_nothing_about_the_pool_s_limits() -> None:
+    pool = [
+        account("a", plan_type="plus"),
+        account("b", plan_type="pro", status="rate_limited", reset_at=NOW + 60),
+    ]
+    refusal = choose(pool, Ask(plans_without_model=frozenset({"plus"})), NOW, random.Random(1))
+    assert isinstance(refusal, Refusal)
+    assert refusal.only_limits
+    assert refusal.passed_over[0].reason == "its plan (plus) does not have the model"

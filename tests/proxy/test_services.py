@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from proxy import limits
 from proxy.affinity import Entry
+from proxy.catalogue import Catalogue, Key
 from proxy.models import ModelCatalogue, StickySession
 from proxy.selectors import remembered_catalogues, remembered_conversation, remembered_conversations
 from proxy.services import catalogue_store, conversations_forget, conversations_store
@@ -41,18 +42,16 @@ def test_old_conversations_are_forgotten() -> None:
 
 
 def test_a_catalogue_survives_a_restart() -> None:
-    catalogue_store(query="client_version=1", body=b'{"models":[]}', etag='"e"', fetched_at=NOW)
-    ((query, found),) = remembered_catalogues()
-    assert (query, found.body, found.etag, found.fetched_at) == (
-        "client_version=1",
-        b'{"models":[]}',
-        '"e"',
-        NOW,
-    )
+    key, catalogue = Key("client_version=1", "plus"), Catalogue(b'{"models":[]}', '"e"', NOW)
+    catalogue_store(key=key, catalogue=catalogue)
+    catalogue_store(key=Key("client_version=1", "pro"), catalogue=catalogue)
+    assert dict(remembered_catalogues())[key] == catalogue
+    assert len(remembered_catalogues()) == 2
 
 
 def test_only_the_newest_catalogues_are_kept() -> None:
     for number in range(limits.CATALOGUES + 2):
-        catalogue_store(query=f"client_version={number}", body=b"{}", etag=None, fetched_at=NOW + number)
+        key = Key(f"client_version={number}", "plus")
+        catalogue_store(key=key, catalogue=Catalogue(b"{}", None, NOW + number))
     assert ModelCatalogue.objects.count() == limits.CATALOGUES
-    assert not ModelCatalogue.objects.filter(pk="client_version=0").exists()
+    assert not ModelCatalogue.objects.filter(query="client_version=0").exists()

@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from proxy.dialects.models import bundled_models, catalogue_query, openai_models
+from proxy.dialects.models import (
+    bundled_models,
+    catalogue_query,
+    joined,
+    openai_models,
+    slugs,
+    without_effort,
+)
 
 
 def test_a_catalogue_becomes_a_list_of_models() -> None:
@@ -57,3 +64,37 @@ def test_a_fresh_start_lists_models_without_a_catalogue() -> None:
 )
 def test_of_a_query_only_the_clients_version_goes_upstream(query: str, expected: str) -> None:
     assert catalogue_query(query) == expected
+
+
+def test_each_effort_of_a_model_is_a_name_of_its_own() -> None:
+    levels = [{"effort": "low"}, {"effort": "high"}, {"effort": "ludicrous"}, "x"]
+    entries = [{"slug": "gpt-5.5", "supported_reasoning_levels": levels}, {"slug": "gpt-5.5-low"}]
+    listed = openai_models(json.dumps({"models": entries}).encode())
+    assert list(listed) == ["gpt-5.5", "gpt-5.5-high", "gpt-5.5-low"]
+    assert listed["gpt-5.5-high"]["metadata"] == {"alias_of": "gpt-5.5", "reasoning_effort": "high"}
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("gpt-5.5-high", ("gpt-5.5", "high")),
+        ("gpt-5.5", ("gpt-5.5", None)),
+        ("gpt-5.4-mini", ("gpt-5.4-mini", None)),
+        ("gpt-5.4-mini-xhigh", ("gpt-5.4-mini", "xhigh")),
+        ("unknown-high", ("unknown-high", None)),
+        ("named-high", ("named-high", None)),
+        ("-high", ("-high", None)),
+    ],
+)
+def test_a_name_may_have_an_effort_behind_it(model: str, expected: tuple[str, str | None]) -> None:
+    assert without_effort(model, {"gpt-5.5", "gpt-5.4-mini", "named", "named-high"}) == expected
+
+
+def test_catalogues_are_joined_with_the_first_one_s_entries() -> None:
+    first = json.dumps({"models": [{"slug": "a", "n": 1}], "more": 1}).encode()
+    second = json.dumps({"models": [{"slug": "a", "n": 2}, {"slug": "b"}]}).encode()
+    assert json.loads(joined([b"{", first, second])) == {
+        "models": [{"slug": "a", "n": 1}, {"slug": "b"}],
+        "more": 1,
+    }
+    assert slugs(second) == {"a", "b"}

@@ -171,3 +171,97 @@ def test_any_object_is_either_a_request_or_a_mistake(payload: dict[str, Any]) ->
     except BadRequest:
         return
     assert json.loads(request.upstream.body)["stream"] is True
+
+
+def test_messages_stand_in_for_the_input() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "system", "content": [{"type": "input_text", "text": "S"}]},
+        {"role": "user", "content": [{"type": "file", "file_data": "QUJD", "mime_type": "text/plain"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "done"},
+    ]
+    body = sent(input=None, messages=messages)
+    assert body["instructions"] == "S"
+    assert "messages" not in body
+    assert [item["type"] for item in body["input"]] == ["message", "function_call", "function_call_output"]
+    assert body["input"][0]["content"] == [
+        {"type": "input_file", "file_url": "data:text/plain;base64,QUJD"},
+    ]
+
+
+def test_audio_in_messages_is_a_file() -> None:
+    part = {"type": "input_audio", "input_audio": {"format": "wav", "data": "QQ"}}
+    body = sent(input=None, messages=[{"role": "user", "content": [part]}])
+    assert body["input"][0]["content"] == [{"type": "input_file", "file_url": "data:audio/wav;base64,QQ"}]
+
+
+def test_input_and_messages_together_are_refused() -> None:
+    assert refused(messages=[{"role": "user", "content": "hi"}]).param == "messages"
+
+
+def test_messages_in_the_input_may_use_the_words_of_chat() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    body = sent(
+        input=[
+            {"role": "user", "name": "ann", "content": [{"type": "text", "text": "hi"}]},
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]},
+            {"role": "assistant", "content": "on it", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "done"},
+            {"role": "assistant", "content": None},
+        ]
+    )
+    assert body["input"] == [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+        {
+            "type": "message",
+            "role": "user",
+            "content": [{"type": "input_image", "image_url": "https://x/y.png"}],
+        },
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "on it"}]},
+        {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "done"},
+    ]
+
+
+def test_what_a_message_carries_besides_is_kept() -> None:
+    item = {
+        "type": "message",
+        "id": "msg_1",
+        "role": "assistant",
+        "phase": "final",
+        "content": [{"type": "output_text", "text": "x", "annotations": []}],
+    }
+    assert sent(input=[item])["input"] == [item]
+
+
+def test_the_word_json_stays_in_the_input_where_it_is_asked_for() -> None:
+    body = sent(
+        input=[{"role": "system", "content": "Answer in JSON."}, {"role": "user", "content": "hi"}],
+        text={"format": {"type": "json_object"}},
+    )
+    assert body["instructions"] == ""
+    assert [item["role"] for item in body["input"]] == ["developer", "user"]
+
+
+def test_an_effort_behind_the_model_s_name_is_the_effort() -> None:
+    payload = {"model": "gpt-5.5-high", "input": "hi", "reasoning": {"effort": "low", "summary": "auto"}}
+    request = read_responses_request(json.dumps(payload).encode(), models={"gpt-5.5"})
+    body = json.loads(request.upstream.body)
+    assert (body["model"], request.upstream.model) == ("gpt-5.5", "gpt-5.5")
+    assert body["reasoning"] == {"effort": "high", "summary": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"background": True}, "background"),
+        ({"temperature": -1}, "temperature"),
+        ({"input": [{"role": "robot", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"role": "user", "content": [{"type": "text"}]}]}, "input[0].content[0].text"),
+        ({"input": [{"role": "tool", "content": "x"}]}, "input[0].tool_call_id"),
+        ({"input": [{"role": "user"}]}, "input[0].content"),
+    ],
+)
+def test_a_mistake_in_a_message_is_named(fields: dict[str, Any], param: str) -> None:
+    assert refused(**fields).param == param
