@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from urllib.parse import urlsplit
 
 from benchmarks.workloads import WORKLOADS, Workload, body
@@ -23,7 +23,7 @@ class Measured:
 
 async def run(url: str, headers: dict[str, str], workload: Workload) -> Measured:
     parts = urlsplit(url)
-    content = body(workload.model)
+    content = body(workload)
     lines = [
         f"POST {parts.path} HTTP/1.1",
         f"host: {parts.netloc}",
@@ -46,7 +46,7 @@ async def run(url: str, headers: dict[str, str], workload: Workload) -> Measured
             measured.first_s.append(time.perf_counter() - began)
             if status != 200:
                 raise RuntimeError(f"{url} answered {status}: {first!r}")
-            if not await _is_complete(reader, int(first, 16)):
+            if not await _is_complete(reader, int(first, 16), workload.ending):
                 measured.failed += 1
         writer.close()
 
@@ -56,15 +56,15 @@ async def run(url: str, headers: dict[str, str], workload: Workload) -> Measured
     return measured
 
 
-async def _is_complete(reader: asyncio.StreamReader, size: int) -> bool:
+async def _is_complete(reader: asyncio.StreamReader, size: int, ending: bytes) -> bool:
     """Read the chunked body to its end; whether the terminal event was in it."""
-    seen = b""
+    is_complete = False
     while size:
         data = await reader.readexactly(size + 2)
-        seen = data if b"response.completed" in data else seen
+        is_complete = is_complete or ending in data
         size = int(await reader.readuntil(b"\r\n"), 16)
     await reader.readexactly(2)
-    return b"response.completed" in seen
+    return is_complete
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     workload = next(workload for workload in WORKLOADS if workload.name == options.workload)
     requests = max(workload.at_once, int(workload.requests * options.scale))
-    workload = Workload(workload.name, requests, workload.at_once, workload.model)
+    workload = replace(workload, requests=requests)
     headers = dict(header.split(": ", 1) for header in options.header)
     print(json.dumps(asdict(asyncio.run(run(options.url, headers, workload)))))
 

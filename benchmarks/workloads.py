@@ -16,18 +16,29 @@ class Workload:
     requests: int
     at_once: int
     model: str = "gpt-5.5"
+    # A dialect that only codexproxy speaks: compared with its own native rate.
+    path: str = ""
+    ending: bytes = b"response.completed"
+
+    @property
+    def is_native(self) -> bool:
+        return not self.path
 
 
 SINGLE = Workload("single", requests=150, at_once=1)
 BURST = Workload("burst", requests=800, at_once=32)
 STEADY = Workload("steady", requests=400, at_once=200, model="bench-steady")
-WORKLOADS = (SINGLE, BURST, STEADY)
+CHAT = Workload("chat", requests=800, at_once=32, path="/v1/chat/completions", ending=b"data: [DONE]")
+WORKLOADS = (SINGLE, BURST, STEADY, CHAT)
 
 
-def body(model: str) -> bytes:
+def body(workload: Workload) -> bytes:
     """A request of a usual size: about 20 kB, as a coding agent's second turn is."""
+    if not workload.is_native:
+        messages = [{"role": "user", "content": "lorem ipsum " * 150} for _ in range(10)]
+        return json.dumps({"model": workload.model, "messages": messages, "stream": True}).encode()
     items = [
         {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "lorem ipsum " * 150}]}
         for _ in range(10)
     ]
-    return json.dumps({"model": model, "input": items, "store": False, "stream": True}).encode()
+    return json.dumps({"model": workload.model, "input": items, "store": False, "stream": True}).encode()

@@ -63,7 +63,7 @@ def event_type(data: bytes) -> str:
     """The type of an event; "" for what is not an event object (such as [DONE])."""
     try:
         return _type_decoder.decode(data).type
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return ""
 
 
@@ -71,7 +71,7 @@ def decode_event(data: bytes) -> Event | None:
     """None for what does not look like an event: it is passed on as it came."""
     try:
         return _event_decoder.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
 
 

@@ -80,6 +80,8 @@ def _object(body: bytes) -> dict[str, msgspec.Raw]:
         raise BadRequest("The request body must be a JSON object.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"The request body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise BadRequest("The request body is nested too deeply.") from None
 
 
 def _not_stored(field: str) -> BadRequest:

@@ -86,3 +86,8 @@ def test_without_encrypted_reasoning_the_same_bytes_come_back() -> None:
 def test_a_compacted_history_is_recognised() -> None:
     assert read_request(body(input=[{"type": "compaction", "encrypted_content": "x"}])).has_compaction
     assert not read_request(body(input=[{"type": "compaction_trigger"}])).has_compaction
+
+
+def test_a_body_that_is_nested_too_deeply_is_the_client_s_mistake() -> None:
+    with pytest.raises(BadRequest, match="nested too deeply"):
+        read_request(b'{"model":"m","input":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
