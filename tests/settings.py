@@ -17,5 +17,6 @@ from codexproxy.settings import *  # noqa: E402, F403
 from codexproxy.settings import DATABASES  # noqa: E402
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-# A file, so that threads and tasks of one test see the same rows.
-DATABASES["default"]["TEST"] = {"NAME": os.path.join(_folder, "test.sqlite3")}
+if not os.environ.get("CODEXPROXY_DATABASE_URL"):
+    # A file, so that threads and tasks of one test see the same rows.
+    DATABASES["default"]["TEST"] = {"NAME": os.path.join(_folder, "test.sqlite3")}

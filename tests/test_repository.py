@@ -46,7 +46,7 @@ def test_each_test_file_is_named_for_the_file_it_tests() -> None:
 
 
 def test_the_scripts_can_be_started() -> None:
-    for name in ("serve", "test", "check", "clients"):
+    for name in ("serve", "test", "check", "clients", "postgres"):
         assert (ROOT / "scripts" / name).stat().st_mode & 0o111, name
     for path in (*(ROOT / "scripts").iterdir(), *(ROOT / ".ci").iterdir()):
         checked = subprocess.run(
