@@ -8,6 +8,7 @@ import socket
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +20,7 @@ from accounts.encryption_check import verify_key
 from accounts.models import EncryptionKeyFingerprint
 from codexproxy import demo
 from codexproxy.crypto import EncryptionKeyError
+from codexproxy.sqlite_recovery import damage, is_worth_checking
 from codexproxy.supervisor import CannotListen, Supervisor, bind, raise_file_limit
 from proxy import limits
 
@@ -56,8 +58,12 @@ class Command(BaseCommand):
 
 
 def prepare(*, migrate: bool) -> None:
-    """The database as this version needs it. Raises EncryptionKeyError before anything is overwritten."""
+    """The database as this version needs it.
+
+    Raises EncryptionKeyError, and CommandError for a damaged file, before anything is overwritten.
+    """
     with _alone():
+        refuse_damage()
         if EncryptionKeyFingerprint._meta.db_table in connection.introspection.table_names():
             verify_key()
         if migrate:
@@ -69,6 +75,18 @@ def prepare(*, migrate: bool) -> None:
     connections.close_all()
     if connection.vendor == "postgresql":
         connection.close_pool()  # type: ignore[attr-defined]
+
+
+def refuse_damage() -> None:
+    """A damaged SQLite file gets worse with every write. Raises CommandError."""
+    if connection.vendor != "sqlite":
+        return
+    path = Path(str(settings.DATABASES["default"]["NAME"]))
+    if is_worth_checking(path) and (found := damage(path)):
+        raise CommandError(
+            f"The database {path} is damaged ({found}). Nothing was changed. Restore a backup, or run "
+            "`manage.py recover --replace`, which copies what can be read into a new file."
+        )
 
 
 @contextlib.contextmanager
