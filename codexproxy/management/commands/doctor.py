@@ -1,0 +1,62 @@
+"""Looks the install over and says what is wrong and how it is put right."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from codexproxy import doctor
+from codexproxy.doctor import Finding
+
+_SIGNS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
+
+
+class Command(BaseCommand):
+    help = "Check the data folder, the database, the key, the accounts, the jobs, the clock and upstream."
+    # What the system checks refuse to start with is what this is for.
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--offline", action="store_true", help="do not ask whether the upstream hosts can be reached"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        problems = 0
+        for finding in self._findings(offline=options["offline"]):
+            self.stdout.write(f"{_SIGNS[finding.level]}  {finding.about}: {finding.found}")
+            if finding.fix:
+                self.stdout.write(f"         → {finding.fix}")
+            problems += finding.level == "problem"
+        if problems:
+            sys.exit(1)
+
+    def _findings(self, *, offline: bool) -> Iterator[Finding]:
+        yield from doctor.check_folder(settings.DATA_DIR)
+        is_sqlite = connection.vendor == "sqlite"
+        file = Path(str(settings.DATABASES["default"]["NAME"])) if is_sqlite else None
+        database = list(doctor.check_database(file))
+        yield from database
+        if not any(finding.level == "problem" for finding in database):
+            yield from self._rows()
+        if not offline:
+            addresses = {"upstream": settings.UPSTREAM_BASE_URL, "sign-in": settings.AUTH_BASE_URL}
+            yield from doctor.check_hosts(addresses)
+
+    def _rows(self) -> Iterator[Finding]:
+        try:
+            yield from doctor.check_key()
+            yield from doctor.check_accounts()
+            yield from doctor.check_jobs(timezone.now())
+        except DatabaseError as error:
+            yield Finding(
+                "problem", "database", f"its tables cannot be read: {error}", "See the lines above."
+            )

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.utils import timezone
+
+from accounts.models import Account, EncryptionKeyFingerprint, JobRun
+from codexproxy.doctor import (
+    check_accounts,
+    check_database,
+    check_folder,
+    check_hosts,
+    check_jobs,
+    check_key,
+    clock_findings,
+)
+from proxy.simulator import Simulator, running
+from tests.builders import make_account
+
+NOW = timezone.now()
+
+
+def levels(findings: Any) -> dict[str, str]:
+    return {finding.about: finding.level for finding in findings}
+
+
+def test_a_folder_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (found, _) = check_folder(tmp_path)
+    assert (found.level, found.fix) == ("warning", f"chmod 700 {tmp_path}")
+    tmp_path.chmod(0o700)
+    assert levels(check_folder(tmp_path))["data folder"] == "ok"
+
+
+@pytest.mark.django_db
+def test_a_database_with_all_its_tables_is_well() -> None:
+    assert levels(check_database(None)) == {"database": "ok"}
+
+
+def test_a_damaged_file_names_the_way_out(tmp_path: Path) -> None:
+    file = tmp_path / "db"
+    file.write_bytes(b"garbage" * 1000)
+    (found,) = check_database(file)
+    assert found.level == "problem"
+    assert "manage.py recover" in found.fix
+
+
+@pytest.mark.django_db
+def test_another_key_is_a_problem() -> None:
+    assert levels(check_key()) == {"encryption key": "ok"}
+    EncryptionKeyFingerprint.objects.update_or_create(pk=1, defaults={"fingerprint": "another"})
+    assert levels(check_key()) == {"encryption key": "problem"}
+
+
+@pytest.mark.django_db
+def test_no_account_is_a_warning() -> None:
+    assert levels(check_accounts()) == {"accounts": "warning"}
+
+
+@pytest.mark.django_db
+def test_an_account_that_needs_its_owner_is_named() -> None:
+    make_account(email="well@example.com")
+    make_account(
+        "ill",
+        email="ill@example.com",
+        status=Account.Status.REAUTH_REQUIRED,
+        status_reason="The sign-in was revoked.",
+    )
+    found = {finding.about: finding for finding in check_accounts()}
+    assert found["accounts"].level == "ok"
+    (ill,) = [finding for about, finding in found.items() if "ill@example.com" in about]
+    assert (ill.level, ill.found) == ("problem", "The sign-in was revoked.")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("age_s", "level"), [(5, "ok"), (3600, "warning")])
+def test_jobs_that_nobody_runs_are_a_warning(age_s: int, level: str) -> None:
+    JobRun.objects.create(name="refresh usage", started_at=NOW - timedelta(seconds=age_s))
+    assert levels(check_jobs(NOW)) == {"background jobs": level}
+
+
+@pytest.mark.django_db
+def test_a_job_that_failed_shows_its_last_line() -> None:
+    JobRun.objects.create(name="retention", started_at=NOW, error="Traceback\nOperationalError: locked")
+    found = {finding.about: finding.found for finding in check_jobs(NOW)}
+    assert found["job “retention”"] == "OperationalError: locked"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0, []), (59, []), (120, ["it is 120 s behind"]), (-120, ["it is 120 s ahead"])]
+)
+def test_a_clock_that_is_off_is_a_problem(seconds: int, expected: list[str]) -> None:
+    theirs = (NOW.replace(microsecond=0) + timedelta(seconds=seconds)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    assert [finding.found for finding in clock_findings(theirs, NOW.replace(microsecond=0))] == expected
+
+
+@pytest.mark.parametrize("date", [None, "yesterday"])
+def test_a_date_that_is_not_told_says_nothing(date: str | None) -> None:
+    assert clock_findings(date, NOW) == []
+
+
+def test_a_host_that_answers_is_well_and_one_that_does_not_is_a_problem() -> None:
+    with running(Simulator()) as served:
+        found = check_hosts({"here": served.base_url, "nowhere": "http://127.0.0.1:9"})
+    assert [(finding.about, finding.level) for finding in found] == [("here", "ok"), ("nowhere", "problem")]
+
+
+@pytest.mark.django_db
+def test_the_command_fails_when_something_is_wrong() -> None:
+    Path(settings.DATA_DIR).chmod(0o700)
+    make_account()
+    JobRun.objects.create(name="refresh usage", started_at=timezone.now())
+    out = StringIO()
+    call_command("doctor", "--offline", stdout=out)
+    assert "PROBLEM" not in out.getvalue()
+    EncryptionKeyFingerprint.objects.update_or_create(pk=1, defaults={"fingerprint": "another"})
+    with pytest.raises(SystemExit):
+        call_command("doctor", "--offline", stdout=out)
+    assert "PROBLEM  encryption key" in out.getvalue()
