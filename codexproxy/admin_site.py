@@ -13,7 +13,7 @@ from django.utils import timezone
 from unfold.sites import UnfoldAdminSite
 
 from accounts.models import Account
-from codexproxy import gate
+from codexproxy import gate, pages
 from codexproxy.admin_base import UNKNOWN, duration_words, status_badge, time_cell, windows_of
 from requestlogs.models import RequestRecord
 
@@ -26,6 +26,9 @@ class ProxyAdminSite(UnfoldAdminSite):  # type: ignore[misc]
 
     def has_permission(self, request: HttpRequest) -> bool:
         return gate.admits(request)
+
+    def get_urls(self) -> list[Any]:
+        return [*pages.urls(self), *super().get_urls()]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response: HttpResponse = super().index(request, {**overview(request), **(extra_context or {})})
@@ -57,6 +60,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item("Accounts", "group", "accounts_account_changelist"),
                 item("Requests", "receipt_long", "requestlogs_requestrecord_changelist"),
                 item("Conversations", "push_pin", "proxy_stickysession_changelist"),
+                item("Routing explainer", "alt_route", "explain"),
+                item("Connect a client", "cable", "connect"),
                 item("Settings", "tune", "proxy_settings_changelist"),
             ],
         },

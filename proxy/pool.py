@@ -208,6 +208,11 @@ def _renewed(member: Member | None, view: AccountView, version: int) -> Member:
     return member
 
 
+def candidates_of(snapshot: Snapshot) -> list[Candidate]:
+    """The accounts as a process sees them that has served nothing yet."""
+    return [_renewed(None, view, snapshot.version).candidate for view in snapshot.accounts]
+
+
 def _newer(known: Window | None, stored: Window | None) -> Window | None:
     if known is None or stored is None:
         return stored or known

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -25,7 +25,8 @@ from proxy.access import AccessRules
 from proxy.affinity import Affinity
 from proxy.attempts import Services
 from proxy.catalogue import Catalogue, CatalogueCache, Key
-from proxy.pool import Member, Pool
+from proxy.pool import Member, Pool, candidates_of
+from proxy.routing import Candidate
 from proxy.selectors import (
     load_snapshot,
     remembered_catalogues,
@@ -246,18 +247,38 @@ async def _started() -> Runtime:
     return running
 
 
-def record_counts() -> dict[str, int]:
-    """What this process's writer has done; zeros before the first request."""
+def _running() -> Runtime | None:
+    """This process's runtime, where it has one that has started; for other threads to look at."""
     task = _runtime[1] if _runtime is not None else None
     if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+        return None
+    return task.result()
+
+
+def record_counts() -> dict[str, int]:
+    """What this process's writer has done; zeros before the first request."""
+    running = _running()
+    if running is None:
         return {"written": 0, "pending": 0, "dropped": 0, "failed": 0}
-    writer = task.result().writer
+    writer = running.writer
     return {
         "written": writer.written,
         "pending": writer.pending,
         "dropped": writer.dropped,
         "failed": writer.failed,
     }
+
+
+def pool_now(model: str) -> tuple[list[Candidate], frozenset[str]]:
+    """Copies of the accounts as this process sees them, and the plans that are known to lack a model.
+
+    Where no request was served here yet, as the database has them.
+    """
+    running = _running()
+    if running is None:
+        return candidates_of(load_snapshot()), frozenset()
+    found = [replace(candidate) for candidate in list(running.pool.candidates())]
+    return found, running.catalogue.plans_without(model) if model else frozenset()
 
 
 async def stop_runtime() -> None:

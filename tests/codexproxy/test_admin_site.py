@@ -94,10 +94,6 @@ def test_the_last_requests_are_shown_with_their_accounts(browser: Client) -> Non
     assert "model-1<" not in page
 
 
-def test_the_snippet_has_the_address_that_the_page_was_asked_for_under(browser: Client) -> None:
-    assert "http://localhost:2455/backend-api/codex" in overview(browser)
-
-
 def test_an_alias_is_escaped(browser: Client) -> None:
     make_account(alias="<script>alert(1)</script>")
     assert "<script>alert(1)" not in overview(browser)
