@@ -31,6 +31,11 @@ def _remember(ring: KeyRing) -> None:
     EncryptionKeyFingerprint.objects.get_or_create(pk=1, defaults={"fingerprint": ring.fingerprints[0]})
 
 
+def remember_first_key(ring: KeyRing) -> None:
+    """From now on this is the key that a start needs."""
+    EncryptionKeyFingerprint.objects.update_or_create(pk=1, defaults={"fingerprint": ring.fingerprints[0]})
+
+
 def _wrong_key() -> str:
     return (
         f"The encryption key is not the one that the stored tokens were written with. It was read from "

@@ -1,4 +1,4 @@
-"""A damaged database is noticed at the start, and what can be read of it is saved."""
+"""What an operator does with the server stopped: save a damaged database, replace the key."""
 
 from __future__ import annotations
 
@@ -25,5 +25,21 @@ def test_a_damaged_database_is_refused_recovered_and_serves_again(sim: Simulator
     recovered = server.manage("recover", "--replace")
     assert recovered.returncode == 0, recovered.stderr
     assert "accounts_account: 1 rows" in recovered.stdout
+    server.start()
+    assert ask(server).status == 200
+
+
+def test_the_key_is_replaced_while_nothing_runs_and_the_accounts_serve_on(
+    sim: Simulator, serve: Start
+) -> None:
+    sim.add_account("first")
+    server = serve()
+    assert ask(server).status == 200
+    assert "stop the server" in server.manage("rotate_key", "--new").stderr
+    assert server.stop() == 0
+    before = (server.data_dir / "encryption.key").read_text()
+    rotated = server.manage("rotate_key", "--new")
+    assert rotated.returncode == 0, rotated.stderr
+    assert (server.data_dir / "encryption.key").read_text() != before
     server.start()
     assert ask(server).status == 200
