@@ -5,10 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +17,7 @@ from typing import Any
 
 from proxy.simulator import SimAccount
 from tests.conftest import ROOT
+from tests.e2e.database import make_database
 
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 45.0
@@ -59,14 +58,16 @@ class Server:
     def __init__(self, folder: Path, environment: Mapping[str, str], template: Path | None = None) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
-        if template is None:
-            self.data_dir.mkdir(parents=True)
-        else:
-            shutil.copytree(template, self.data_dir)
+        self.database = make_database(self.data_dir, template)
         self.log_file = folder / "server.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CODEXPROXY_")}
         inherited.pop("DJANGO_SETTINGS_MODULE", None)
-        self.environment = {**inherited, "CODEXPROXY_DATA_DIR": str(self.data_dir), **environment}
+        self.environment = {
+            **inherited,
+            "CODEXPROXY_DATA_DIR": str(self.data_dir),
+            **self.database.environment,
+            **environment,
+        }
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -145,13 +146,8 @@ class Server:
             self.process.kill()
             self.process.wait(10)
 
-    @property
-    def database(self) -> Path:
-        return self.data_dir / "codexproxy.sqlite3"
-
     def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self.database, timeout=10)) as connection:
-            return connection.execute(sql, parameters).fetchall()
+        return self.database.query(sql, *parameters)
 
     def records(self, columns: str = "status, status_code, error_code, account_id") -> list[tuple[Any, ...]]:
         return self.query(f"SELECT {columns} FROM {RECORDS} ORDER BY id")
@@ -159,6 +155,12 @@ class Server:
     def wait_for_records(self, number: int, timeout_s: float = 5.0) -> list[tuple[Any, ...]]:
         until(lambda: len(self.records()) >= number, timeout_s, f"{number} records are written")
         return self.records()
+
+    def attempts(self) -> list[list[dict[str, Any]]]:
+        """Of each record, in order."""
+        found = [attempts for (attempts,) in self.records("attempts")]
+        # SQLite keeps JSON as text.
+        return [json.loads(attempts) if isinstance(attempts, str) else attempts for attempts in found]
 
     def memory_bytes(self) -> int:
         """What the server and its workers hold of their own."""

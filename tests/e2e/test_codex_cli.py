@@ -87,8 +87,8 @@ def test_a_limited_account_is_passed_over_without_a_word(
     assert served.account_id != limited.account_id
     assert "usage limit" not in ran.stderr.lower()
     assert len(watched.bodies) == 1
-    (attempts,) = server.query("SELECT attempts FROM requestlogs_requestrecord")[0]
-    assert [attempt["outcome"] for attempt in json.loads(attempts)] == ["limit reached", "served"]
+    (attempts,) = server.attempts()
+    assert [attempt["outcome"] for attempt in attempts] == ["limit reached", "served"]
 
 
 def test_when_all_are_limited_it_prints_the_limit_and_the_time_after_one_call(

@@ -12,17 +12,24 @@ from proxy.simulator import Simulator
 from tests.e2e.asking import send
 from tests.e2e.conftest import Start
 
-RECORDED = sorted((Path(__file__).parent.parent / "data/recorded").glob("*.json"))
+FOLDER = Path(__file__).parent.parent / "data/recorded"
 _OWN = ("host", "content-length", "authorization", "content-encoding")
 
 
-def turns(file: Path) -> list[dict[str, Any]]:
+def turns(file: Path, *endings: str) -> list[dict[str, Any]]:
     requests: list[dict[str, Any]] = json.loads(file.read_text())["requests"]
     return [
-        request
-        for request in requests
-        if request["method"] == "POST" and request["path"].endswith("/codex/responses")
+        request for request in requests if request["method"] == "POST" and request["path"].endswith(endings)
     ]
+
+
+RECORDED = [file for file in sorted(FOLDER.glob("*.json")) if turns(file, "/codex/responses")]
+V1 = [
+    turn
+    for file in sorted(FOLDER.glob("*.json"))
+    for turn in turns(file, "/v1/responses", "/v1/chat/completions")
+    if not turn["body"].get("previous_response_id")
+]
 
 
 @pytest.mark.parametrize("file", RECORDED, ids=[file.stem for file in RECORDED])
@@ -31,8 +38,7 @@ def test_the_strict_upstream_accepts_it_with_every_field_intact(
 ) -> None:
     sim.add_account("only")
     server = serve()
-    recorded = turns(file)
-    assert recorded
+    recorded = turns(file, "/codex/responses")
     for request in recorded:
         headers = {name: value for name, value in request["headers"] if name.lower() not in _OWN}
         body = json.dumps(request["body"]).encode()
@@ -50,3 +56,19 @@ def test_the_strict_upstream_accepts_it_with_every_field_intact(
 
 def _readable(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [item for item in items if item.get("type") != "reasoning"]
+
+
+def test_what_sdks_and_opencode_sent_is_accepted(sim: Simulator, serve: Start) -> None:
+    sim.add_account("only")
+    server = serve()
+    assert len(V1) > 15
+    for request in V1:
+        headers = {name: value for name, value in request["headers"] if name.lower() not in _OWN}
+        headers["Authorization"] = "Bearer x"
+        answer = send(
+            server, path=request["path"], body=json.dumps(request["body"]).encode(), headers=headers
+        )
+        assert answer.status == 200, (request["path"], answer.body)
+    assert sim.violations == []
+    assert {call.status for call in sim.responses()} == {200}
+    assert len(sim.responses()) == len(V1)
