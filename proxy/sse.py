@@ -78,3 +78,10 @@ def event_data(event: bytes) -> bytes:
             value = line[5:]
             lines.append(value[1:] if value.startswith(b" ") else value)
     return b"\n".join(lines)
+
+
+def framed_event(data: bytes) -> bytes:
+    """An event of this data, as `event_data` gives it back."""
+    if b"\n" in data or b"\r" in data:
+        return b"".join(b"data: " + line + b"\n" for line in data.splitlines()) + b"\n"
+    return b"data: " + data + b"\n\n"

@@ -65,6 +65,16 @@ def nobody(refusal: Refusal) -> Surfaced:
     return Surfaced(503, code="no_accounts", message=message, type="server_error")
 
 
+def lost_response(response_id: str) -> Surfaced:
+    """Upstream's own words for it; Codex then connects again and sends the whole conversation."""
+    return Surfaced(
+        400,
+        code="previous_response_not_found",
+        message=f"Previous response with id '{response_id}' not found.",
+        param="previous_response_id",
+    )
+
+
 def reasons(passed_over: tuple[PassedOver, ...]) -> str:
     """Each account's reason and its return, for a person to read."""
     parts = [f"{account.label}: {account.reason}{_return(account.until)}" for account in passed_over]
