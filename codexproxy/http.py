@@ -101,7 +101,9 @@ class Response:
 class WebSocket:
     """An open websocket that carries text. It must be closed."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse[bool], headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse[bool], headers: list[tuple[bytes, bytes]]
+    ) -> None:
         self._socket = socket
         # Of the answer to the upgrade.
         self.headers = headers

@@ -401,7 +401,7 @@ class Attempts:
         return list(choice.passed_over) if isinstance(choice, Refusal) else list(self._excluded.values())
 
     def _out_of_reach(self) -> Surfaced:
-        """The turn's own connection cannot serve it. Sent again as a whole it is anybody's, if anybody can."""
+        """The turn's own connection cannot serve it; sent again as a whole it is anybody's."""
         choice = self._services.pool.choose(replace(self._ask(), only=None))
         if isinstance(choice, Refusal):
             return self._out_of_candidates(choice, None)

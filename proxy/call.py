@@ -16,6 +16,7 @@ from proxy.errors import ProxyError
 from proxy.events import KEEP_ALIVE_COMMENT, KEEP_ALIVE_NATIVE
 from proxy.runtime import Runtime, runtime
 from proxy.sinks import EventSink, Sink
+from proxy.transport import Transport
 from requestlogs.records import Record
 
 Scope = Mapping[str, Any]
@@ -34,6 +35,10 @@ class Call:
     runtime: Runtime
     # Once the dialect is known: who tells the client what goes wrong.
     sink: Sink | None = None
+    # How upstream is asked, where it is not over HTTP.
+    transport: Transport | None = None
+    # A look at the catalogue, or a warm-up, is no request that anybody asks about later.
+    is_recorded: bool = True
 
 
 async def received(scope: Scope, receive: Receive, send: Send) -> Call:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any
 
 import msgspec
 
+from proxy.dialects.checks import decoded_object
 from proxy.dialects.codex import CodexRequest, decoded_fields, plain_value, understood
-from proxy.dialects.responses import decoded_object, read_responses_request
+from proxy.dialects.responses import read_responses_request
 from proxy.errors import BadRequest
 
 CREATE = "response.create"
@@ -39,13 +41,13 @@ def read_frame(text: bytes) -> FrameRequest:
     )
 
 
-def read_responses_frame(text: bytes, key_owner: str = "") -> FrameRequest:
+def read_responses_frame(text: bytes, key_owner: str = "", models: Collection[str] = ()) -> FrameRequest:
     """An OpenAI client's frame, made into upstream's shape. Raises BadRequest."""
     payload = decoded_object(text)
     own = {name: payload.pop(name) for name in _OF_FRAMES if name in payload}
     previous = own.get("previous_response_id")
     _check(own.get("type"), previous)
-    read = read_responses_request(msgspec.json.encode(payload), key_owner)
+    read = read_responses_request(msgspec.json.encode(payload), key_owner, models)
     fields = {**own, **msgspec.json.decode(read.upstream.body)}
     request = replace(read.upstream, previous_response_id=previous or "")
     if previous and read.has_derived_key:

@@ -21,7 +21,7 @@ name = "codexproxy"
 base_url = "{base_url}/backend-api/codex"
 wire_api = "responses"
 env_key = "CODEXPROXY_KEY"
-supports_websockets = false
+supports_websockets = {websockets}
 """
 
 
@@ -44,13 +44,14 @@ class Ran:
 class Codex:
     """One CODEX_HOME with one configuration."""
 
-    def __init__(self, program: str, folder: Path, base_url: str) -> None:
+    def __init__(self, program: str, folder: Path, base_url: str, *, websockets: bool = False) -> None:
         self._program = program
         self.home = folder / "codex-home"
         self.work = folder / "work"
         self.home.mkdir(parents=True)
         self.work.mkdir()
-        (self.home / "config.toml").write_text(CONFIG.format(base_url=base_url))
+        settings = CONFIG.format(base_url=base_url, websockets=str(websockets).lower())
+        (self.home / "config.toml").write_text(settings)
 
     def run(self, *arguments: str) -> Ran:
         kept = ("PATH", "LANG", "TERM", "TMPDIR")
