@@ -108,7 +108,7 @@ class Attempts:
     async def run(self) -> Served:
         """Raises Surfaced when no account serves."""
         if self._goes_on and self._transport.holder is None:
-            raise lost_response(self._turn.request.previous_response_id)
+            raise lost_response()
         while True:
             member = self._choose()
             result = await self._ask_member(member)
@@ -405,7 +405,7 @@ class Attempts:
         choice = self._services.pool.choose(replace(self._ask(), only=None))
         if isinstance(choice, Refusal):
             return self._out_of_candidates(choice, None)
-        return lost_response(self._turn.request.previous_response_id)
+        return lost_response()
 
     def _out_of_candidates(self, refusal: Refusal, only: str | None) -> Surfaced:
         if only is not None:

@@ -65,13 +65,17 @@ def nobody(refusal: Refusal) -> Surfaced:
     return Surfaced(503, code="no_accounts", message=message, type="server_error")
 
 
-def lost_response(response_id: str) -> Surfaced:
-    """Upstream's own words for it; Codex then connects again and sends the whole conversation."""
+def lost_response() -> Surfaced:
+    """A turn goes on from what no connection knows any more.
+
+    Upstream's own words at the end of a connection's hour, and the one error after which every generation
+    of Codex connects again and sends the whole conversation.
+    """
     return Surfaced(
         400,
-        code="previous_response_not_found",
-        message=f"Previous response with id '{response_id}' not found.",
-        param="previous_response_id",
+        code="websocket_connection_limit_reached",
+        message="The connection that knew the previous response has ended. "
+        "Create a new websocket connection to continue, and send the whole conversation.",
     )
 
 
