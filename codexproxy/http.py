@@ -17,6 +17,8 @@ import httpx  # noqa: TID251
 from httpx_aiohttp import AiohttpTransport
 from multidict import CIMultiDict
 
+from codexproxy.tasks import spawn
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 # A websocket is pinged after so long a silence, and is broken when nothing comes for half as long again.
@@ -107,6 +109,12 @@ class WebSocket:
         self._socket = socket
         # Of the answer to the upgrade.
         self.headers = headers
+        # One timer for the silence, which is not set anew for each message.
+        self._loop = asyncio.get_running_loop()
+        self._silence_s: float | None = None
+        self._waits_since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_silent = False
 
     @property
     def is_closed(self) -> bool:
@@ -119,23 +127,39 @@ class WebSocket:
         except (aiohttp.ClientError, OSError) as error:
             raise TransportFailed("broken", str(error) or type(error).__name__) from error
 
-    async def receive(self, timeout_s: float | None = None) -> bytes:
+    async def receive(self, silence_s: float | None = None) -> bytes:
         """The next message. Raises TransportFailed, which ends the socket; cancelling loses nothing."""
-        try:
-            message = await self._socket.receive(timeout_s)
-        except TimeoutError:
-            raise TransportFailed("timeout", f"silence for {timeout_s:g} s") from None
+        self._silence_s, self._waits_since = silence_s, self._loop.time()
+        if silence_s is not None and self._timer is None:
+            self._timer = self._loop.call_later(silence_s, self._judge_silence)
+        message = await self._socket.receive()
         if message.type is aiohttp.WSMsgType.TEXT:
             return cast(bytes, message.data)
         if message.type is aiohttp.WSMsgType.BINARY:
             raise TransportFailed("broken", "a binary message came")
         if message.type is aiohttp.WSMsgType.ERROR:
             raise TransportFailed("broken", str(message.data) or "the websocket failed")
+        if self._is_silent:
+            raise TransportFailed("timeout", f"silence for {self._silence_s:g} s")
         code = self._socket.close_code
         raise TransportFailed("broken", f"the websocket was closed with {code}" if code else "it was closed")
 
+    def _judge_silence(self) -> None:
+        self._timer = None
+        if self._silence_s is None:
+            return
+        left_s = self._waits_since + self._silence_s - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._judge_silence)
+        else:
+            self._is_silent = True
+            spawn(self.close(), name="silent websocket")
+
     async def close(self) -> None:
         """Tell the other side, and wait briefly for its answer; never fails."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         try:
             # As a whole: aiohttp's own limit starts anew with each message that still comes.
             async with asyncio.timeout(WEBSOCKET_CLOSE_S):

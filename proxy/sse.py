@@ -60,6 +60,10 @@ def _last_boundary(data: bytes | bytearray, start: int) -> int:
 
 def split_events(data: bytes) -> Iterator[bytes]:
     """Each whole event of `data`, with its closing empty line."""
+    if data.startswith(b"data: ") and data.count(b"\n") == 2 and data.endswith(b"\n\n") and b"\r" not in data:
+        # A frame of a websocket.
+        yield data
+        return
     start = 0
     for match in _BOUNDARY.finditer(data):
         yield data[start : match.end()]

@@ -30,7 +30,6 @@ _TIMEOUTS = Timeouts(limits.CONNECT_TIMEOUT_S)
 _NO_WEBSOCKETS = frozenset({404, 426})
 # What the client is told when its own socket opens, from the last answer of upstream to one of ours.
 _REMEMBERED = frozenset({b"x-models-etag", b"x-reasoning-included"})
-_TERMINAL_NEEDLES = tuple(f'"{kind}"'.encode() for kind in sorted(TERMINAL))
 
 
 class UpstreamSockets:
@@ -201,9 +200,9 @@ class SocketReply:
             await self._transport.close()
 
     def _seen(self, frame: bytes) -> bytes:
-        if any(needle in frame for needle in _TERMINAL_NEEDLES):
-            kind = event_type(frame)
-            self._is_over = kind in TERMINAL
+        kind = event_type(frame)
+        if kind in TERMINAL:
+            self._is_over = True
             self._is_spoiled = kind == "error" and _ends_socket(frame)
         return framed_event(frame)
 
