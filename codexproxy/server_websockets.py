@@ -30,6 +30,7 @@ COMPRESSED_FROM = 4096
 _WAITING = 2
 _REASON_LIMIT = 123
 _TEXT, _BINARY = 1, 2
+_OF_ANSWERS = (b"content-type", b"content-length")
 
 
 class Inbox(asyncio.Queue[dict[str, Any]]):
@@ -92,7 +93,9 @@ class ProxyWebSocket(WebSocketProtocol):  # type: ignore[misc]
             self._refusal = (message["status"], list(message.get("headers", [])))
         elif kind == "websocket.http.response.body" and self._refusal is not None:
             status, headers = self._refusal
-            self._refuse(Refusal(status, "", tuple(headers)), message.get("body", b""))
+            # The body is the error envelope, of which the answer says the type itself.
+            kept = tuple(pair for pair in headers if pair[0] not in _OF_ANSWERS)
+            self._refuse(Refusal(status, "", kept), message.get("body", b""))
         elif kind == "websocket.close":
             self._refuse(Refusal(403, "Access denied"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from proxy.answer import Answer, Send
+from proxy.answer import Answer
 from proxy.errors import response_failed
 from proxy.events import Event, decode_event, event_error, event_status
 from proxy.headers import HeaderList
@@ -39,7 +39,11 @@ class SocketAnswer(Answer):
             "type": "error",
             "status": status,
             **msgspec.json.decode(body),
-            "headers": {name.decode("latin-1"): value.decode("latin-1") for name, value in headers},
+            "headers": {
+                name.decode("latin-1"): value.decode("latin-1")
+                for name, value in headers
+                if name != b"content-type"
+            },
         }
         await self._send_each(framed_event(msgspec.json.encode(frame)))
 
@@ -50,12 +54,6 @@ class SocketAnswer(Answer):
             # Comments and the [DONE] of some streams are no frames.
             if data.startswith(b"{"):
                 await self._send({"type": "websocket.send", "text": data.decode()})
-
-
-async def send_error(send: Send, status: int, error: dict[str, object]) -> None:
-    """A refusal that belongs to no turn."""
-    frame = msgspec.json.encode({"type": "error", "status": status, "error": error})
-    await send({"type": "websocket.send", "text": frame.decode()})
 
 
 def _recoverable(block: bytes) -> bytes:

@@ -53,6 +53,7 @@ def test_a_refusal_is_an_answer_of_its_own(server: Running) -> None:
         opened(server, "/refused")
     response = caught.value.response
     assert (response.status_code, response.headers["x-why"]) == (429, "limit")
+    assert response.headers.get_all("content-type") == ["application/json"]
     assert response.body == b'{"error":"busy"}'
 
 
@@ -163,7 +164,7 @@ def test_a_drain_waits_for_the_application_of_a_socket(tmp_path: Path) -> None:
 def handshake(client: socket.socket, path: str) -> None:
     lines = [
         f"GET {path} HTTP/1.1",
-        "host: h",
+        "host: 127.0.0.1",
         "upgrade: websocket",
         "connection: Upgrade",
         "sec-websocket-version: 13",
@@ -176,5 +177,10 @@ def handshake(client: socket.socket, path: str) -> None:
 def masked(payload: bytes) -> bytes:
     """A text frame under a mask of zeros."""
     size = len(payload)
-    length = bytes([0x80 | size]) if size < 126 else b"\xff" + struct.pack(">Q", size)
+    if size < 126:
+        length = bytes([0x80 | size])
+    elif size < 65_536:
+        length = b"\xfe" + struct.pack(">H", size)
+    else:
+        length = b"\xff" + struct.pack(">Q", size)
     return b"\x81" + length + bytes(4) + payload
