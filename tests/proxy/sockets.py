@@ -65,6 +65,9 @@ class SocketPlane(DataPlane):
             writer=SimpleNamespace(put=self.records.append),
             rules=AccessRules(),
             recall=self._recall,
+            catalogue=SimpleNamespace(
+                models=(), plans_without=lambda model: frozenset(), sync_now_and_then=lambda: None
+            ),
         )
 
     async def _recall(self, key: str) -> None:

@@ -84,7 +84,7 @@ async def test_a_turn_goes_on_from_the_one_before_over_the_same_socket(
         FailEvent.overloaded(kind="error", nested=True),
         Cut(after=0),
     ],
-    ids=repr,
+    ids=["limit", "quota", "closed", "500", "503", "limit event", "overload event", "cut"],
 )
 async def test_a_whole_conversation_goes_to_another_account_unseen(
     sim: Simulator, served: Served, reply: object
