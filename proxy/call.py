@@ -10,6 +10,7 @@ from typing import Any
 from codexproxy.locality import Facts, facts_from_scope, resolve_client
 from codexproxy.request_id import incoming_request_id
 from proxy import limits
+from proxy.access import check_access
 from proxy.answer import Answer, Send
 from proxy.body import Receive, decoded, read_body
 from proxy.errors import ProxyError
@@ -58,6 +59,11 @@ async def received(scope: Scope, receive: Receive, send: Send) -> Call:
     )
     answer = Answer(send, request_id, keep_alive)
     return Call(scope, receive, answer, headers, facts, record, running)
+
+
+def admit(call: Call) -> None:
+    """Raises AccessDenied for whoever may not come in: asked for each request, and each turn of a socket."""
+    check_access(call.facts, call.runtime.rules)
 
 
 def canonical(path: str) -> str:

@@ -7,10 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from codexproxy.logging import request_id as logged_request_id
-from proxy.access import check_access
 from proxy.answer import Send
 from proxy.body import ClientGone, Receive
-from proxy.call import Call, Scope, canonical, note_gone, received, refuse
+from proxy.call import Call, Scope, admit, canonical, note_gone, received, refuse
 from proxy.errors import MethodNotAllowed, NotFound, ProxyError
 from proxy.listings import codex_models, v1_models
 from proxy.turns import codex_responses, v1_chat_completions, v1_responses
@@ -28,7 +27,7 @@ async def proxy_http(scope: Scope, receive: Receive, send: Send) -> None:
 async def _routed(call: Call) -> None:
     handler = route(call.scope["method"], call.scope["path"])
     call.is_recorded = handler in _RECORDED
-    check_access(call.facts, call.runtime.rules)
+    admit(call)
     await handler(call)
 
 

@@ -13,10 +13,9 @@ from typing import Any
 from codexproxy.request_id import incoming_request_id
 from codexproxy.tasks import spawn
 from proxy import limits
-from proxy.access import check_access
 from proxy.answer import Send
 from proxy.body import Receive
-from proxy.call import Call, Scope, canonical, note, received
+from proxy.call import Call, Scope, admit, canonical, note, received
 from proxy.delivery import limit_headers
 from proxy.endpoint import answered
 from proxy.errors import BadRequest, NotFound, ProxyError
@@ -39,7 +38,7 @@ async def proxy_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         if canonical(scope["path"]) not in _SERVED:
             raise NotFound(scope["path"])
-        check_access(call.facts, call.runtime.rules)
+        admit(call)
     except ProxyError as error:
         await _refuse(call, send, error)
         return
@@ -141,7 +140,7 @@ class ClientSocket:
 
     async def _turn(self, frame: MutableMapping[str, Any], call: Call) -> None:
         # Again for each turn: what was allowed when the socket opened may not be any more.
-        check_access(call.facts, call.runtime.rules)
+        admit(call)
         text = frame.get("text")
         if not isinstance(text, str):
             raise BadRequest("Binary frames are not understood here; send JSON as text.")
