@@ -293,6 +293,7 @@ class Attempts:
                 first = stream.feed(block)
                 if stream.failure is not None:
                     error = UpstreamError(stream.error_status, stream.failure)
+                    attempt.status = stream.error_status or attempt.status
                     return self._refused(error, stream.failed_events)
                 if stream.judged:
                     attempt.first_event_ms = self._turn.elapsed_ms()

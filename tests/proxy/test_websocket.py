@@ -134,6 +134,7 @@ async def test_when_nobody_else_can_serve_such_a_turn_the_limit_is_told(
     assert refused["error"]["type"] == "usage_limit_reached"
     assert isinstance(refused["error"]["resets_at"], int)
     assert [record.status_code for record in plane.records] == [200, 400, 429]
+    assert [attempt.status for attempt in plane.records[-1].attempts] == [429]
 
 
 @pytest.mark.parametrize("kind", ["response.failed", "error"])
