@@ -123,8 +123,7 @@ class ProxyServer(Server):  # type: ignore[misc]
         inbox = Inbox(protocol)
         scope["asgi"] = {"version": "3.0"}
         scope["extensions"] = {"websocket.http.response": {}}
-        send = partial(self.handle_reply, protocol)
-        application = self.application(scope=scope, receive=inbox.get, send=send)
+        application = self.application(scope=scope, receive=inbox.get, send=protocol.reply)
         self.connections[protocol]["application_instance"] = asyncio.ensure_future(application)
         return inbox
 
@@ -140,7 +139,7 @@ class ProxyServer(Server):  # type: ignore[misc]
             # An application that has not noticed yet must not keep the loop to itself.
             await asyncio.sleep(0)
             return
-        if message["type"] == "http.response.start":
+        if message["type"] != "http.response.body":
             await super().handle_reply(protocol, message)
             return
         protocol.handle_reply(message)

@@ -65,23 +65,24 @@ class ProxyWebSocket(WebSocketProtocol):  # type: ignore[misc]
     def has_unsent_bytes(self) -> bool:
         return bool(self.transport.has_unsent_bytes)
 
-    async def writable(self) -> None:
-        if self._gate.is_closed:
-            await self._gate.wait()
-
-    # --- the handshake ------------------------------------------------------------------------
-
-    def handle_reply(self, message: dict[str, Any]) -> None:
-        kind = message["type"]
-        if self.state == self.STATE_CONNECTING and hasattr(self, "handshake_deferred"):
-            self._answer_handshake(kind, message)
-        elif self.state == self.STATE_OPEN:
-            if kind == "websocket.close":
-                self._close(message.get("code") or 1000, message.get("reason") or "")
-            elif kind == "websocket.send":
+    async def reply(self, message: dict[str, Any]) -> None:
+        """The application's `send`; it waits while the client reads more slowly than it is written to."""
+        if self.state == self.STATE_OPEN:
+            if message["type"] == "websocket.send":
                 text = message.get("text")
                 data = message["bytes"] if text is None else text.encode()
                 self._send_message(data, text is None)
+            elif message["type"] == "websocket.close":
+                self._close(message.get("code") or 1000, message.get("reason") or "")
+            if self._gate.is_closed:
+                await self._gate.wait()
+        elif self.state == self.STATE_CONNECTING and hasattr(self, "handshake_deferred"):
+            self._answer_handshake(message["type"], message)
+        else:
+            # An application that has not noticed yet must not keep the loop to itself.
+            await asyncio.sleep(0)
+
+    # --- the handshake ------------------------------------------------------------------------
 
     def _answer_handshake(self, kind: str, message: dict[str, Any]) -> None:
         if kind == "websocket.accept":

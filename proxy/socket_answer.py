@@ -9,7 +9,7 @@ from proxy.errors import response_failed
 from proxy.events import Event, decode_event, event_error, event_status
 from proxy.headers import HeaderList
 from proxy.outcomes import UpstreamError
-from proxy.sse import event_data, framed_event, split_events
+from proxy.sse import event_data, framed_event, is_framed, split_events
 from proxy.surface import is_limit
 
 
@@ -49,6 +49,10 @@ class SocketAnswer(Answer):
 
     async def _send_each(self, events: bytes) -> None:
         self._last_write = self._loop.time()
+        if is_framed(events):
+            # What comes from a socket: one event, nearly always.
+            await self._send({"type": "websocket.send", "text": events[6:-2].decode()})
+            return
         for event in split_events(events):
             data = event_data(event)
             # Comments and the [DONE] of some streams are no frames.

@@ -60,8 +60,7 @@ def _last_boundary(data: bytes | bytearray, start: int) -> int:
 
 def split_events(data: bytes) -> Iterator[bytes]:
     """Each whole event of `data`, with its closing empty line."""
-    if data.startswith(b"data: ") and data.count(b"\n") == 2 and data.endswith(b"\n\n") and b"\r" not in data:
-        # A frame of a websocket.
+    if is_framed(data):
         yield data
         return
     start = 0
@@ -82,6 +81,11 @@ def event_data(event: bytes) -> bytes:
             value = line[5:]
             lines.append(value[1:] if value.startswith(b" ") else value)
     return b"\n".join(lines)
+
+
+def is_framed(events: bytes) -> bool:
+    """Whether this is one event with one line of data, an object, as `framed_event` makes it."""
+    return events.startswith(b"data: {") and events.find(b"\n") == len(events) - 2 and b"\r" not in events
 
 
 def framed_event(data: bytes) -> bytes:
