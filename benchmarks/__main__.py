@@ -117,11 +117,11 @@ def import_account(environment: dict[str, str], folder: Path) -> None:
         )  # fmt: skip
 
 
-def report(targets: list[Target]) -> None:
+def report(targets: list[Target], workloads: list[Workload]) -> None:
     bare = next(target for target in targets if target.name == "bare")
     titles = ("workload", "target", "requests/s", "of bare", "first byte ms", "over bare", "CPU ms/request")
     print(("{:10}{:12}" + "{:>15}" * 5).format(*titles), "(chat: of codexproxy's own burst)")
-    for workload in WORKLOADS:
+    for workload in workloads:
         for target in targets:
             if not target.rates[workload.name]:
                 continue
@@ -139,7 +139,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="share of each workload's requests")
+    names = [each.name for each in WORKLOADS]
+    parser.add_argument(
+        "--only", nargs="*", choices=names, help="these workloads, and the one they are compared with"
+    )
     options = parser.parse_args()
+    wanted = {BURST.name, *(options.only or names)}
+    workloads = [each for each in WORKLOADS if each.name in wanted]
     upstream, bare, ours = free_port(), free_port(), free_port()
     base = f"http://127.0.0.1:{upstream}/backend-api"
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
@@ -167,11 +173,11 @@ def main() -> None:
             measure(target, SINGLE, 0.2)
             target.rates.clear(), target.firsts_ms.clear(), target.cpu_ms.clear()
         for _ in range(options.rounds):
-            for workload in WORKLOADS:
+            for workload in workloads:
                 for target in targets:
                     if workload.is_native or target.name == "codexproxy":
                         measure(target, workload, options.scale)
-        report(targets)
+        report(targets, workloads)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Our limit: Daphne as it is, and the same HTTP client, passing blocks on and nothing else."""
+"""Our limit: Daphne as it is, and the same HTTP client, passing blocks or frames on and nothing else."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     global _client
     if _client is None:
         _client = HttpClient()
+    if scope["type"] == "websocket":
+        await _socket(_client, receive, send)
+        return
     body = bytearray()
     while True:
         message = await receive()
@@ -34,3 +37,16 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": block, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
     await response.close()
+
+
+async def _socket(client: HttpClient, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    upstream = await client.connect(_UPSTREAM + "/codex/responses", [], message_limit=1 << 26)
+    while (message := await receive())["type"] == "websocket.receive":
+        await upstream.send(message["text"].encode())
+        data = b""
+        while b"response.completed" not in data:
+            data = await upstream.receive()
+            await send({"type": "websocket.send", "text": data.decode()})
+    await upstream.close()

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from urllib.parse import urlsplit
 
-from benchmarks.workloads import WORKLOADS, Workload, body
+from benchmarks.workloads import WORKLOADS, Workload, body, frame
 
 
 @dataclass(slots=True)
@@ -56,6 +56,54 @@ async def run(url: str, headers: dict[str, str], workload: Workload) -> Measured
     return measured
 
 
+async def run_sockets(url: str, workload: Workload) -> Measured:
+    """The turns of each socket come one after another."""
+    parts = urlsplit(url)
+    lines = [
+        f"GET {parts.path} HTTP/1.1",
+        f"host: {parts.netloc}",
+        "upgrade: websocket",
+        "connection: Upgrade",
+        "sec-websocket-version: 13",
+        "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
+    ]
+    handshake, request = "\r\n".join(lines).encode() + b"\r\n\r\n", frame(workload)
+    measured = Measured()
+    turns = workload.requests // workload.at_once
+
+    async def worker() -> None:
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 20)
+        writer.write(handshake)
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b" 101 " not in head:
+            raise RuntimeError(f"{url} answered {head!r}")
+        for _ in range(turns):
+            began = time.perf_counter()
+            writer.write(request)
+            data = await _frame(reader)
+            measured.first_s.append(time.perf_counter() - began)
+            while b"response.completed" not in data:
+                data = await _frame(reader)
+                if b'"error"' in data or b"response.failed" in data:
+                    measured.failed += 1
+                    break
+        writer.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(workload.at_once)))
+    measured.elapsed_s = time.perf_counter() - began
+    return measured
+
+
+async def _frame(reader: asyncio.StreamReader) -> bytes:
+    """A server's frame: not masked, not in parts."""
+    head = await reader.readexactly(2)
+    size = head[1]
+    if size == 126:
+        size = int.from_bytes(await reader.readexactly(2), "big")
+    return await reader.readexactly(size)
+
+
 async def _is_complete(reader: asyncio.StreamReader, size: int, ending: bytes) -> bool:
     """Read the chunked body to its end; whether the terminal event was in it."""
     is_complete = False
@@ -78,7 +126,10 @@ def main() -> None:
     requests = max(workload.at_once, int(workload.requests * options.scale))
     workload = replace(workload, requests=requests)
     headers = dict(header.split(": ", 1) for header in options.header)
-    print(json.dumps(asdict(asyncio.run(run(options.url, headers, workload)))))
+    work = (
+        run_sockets(options.url, workload) if workload.is_websocket else run(options.url, headers, workload)
+    )
+    print(json.dumps(asdict(asyncio.run(work))))
 
 
 if __name__ == "__main__":

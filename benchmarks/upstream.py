@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
+import hashlib
 import json
 import re
 
 from benchmarks.workloads import EVENTS, STEADY_INTERVAL_S, STEADY_MODEL
 
+_KEY = re.compile(rb"sec-websocket-key: *([^\r]+)", re.I)
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.I)
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _END = b"0\r\n\r\n"
@@ -50,7 +54,16 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+def text_frame(event: bytes) -> bytes:
+    """The event's data as a server's frame, which is not masked."""
+    data = event.split(b"data: ", 1)[1].strip()
+    return (
+        b"\x81" + (bytes([len(data)]) if len(data) < 126 else b"\x7e" + len(data).to_bytes(2, "big")) + data
+    )
+
+
 CHUNKS = [chunk(data) for data in stream()]
+FRAMES = [text_frame(data) for data in stream()]
 
 
 class Upstream(asyncio.Protocol):
@@ -60,13 +73,20 @@ class Upstream(asyncio.Protocol):
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         self._buffer = bytearray()
         self._wanted = -1
+        self._is_websocket = False
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
+        if self._is_websocket:
+            self._frames()
+            return
         while True:
             if self._wanted < 0:
                 end = self._buffer.find(b"\r\n\r\n")
                 if end < 0:
+                    return
+                if (key := _KEY.search(self._buffer, 0, end)) is not None:
+                    self._upgrade(bytes(key[1]), end + 4)
                     return
                 found = _LENGTH.search(self._buffer, 0, end)
                 self._wanted = end + 4 + (int(found[1]) if found else 0)
@@ -87,6 +107,34 @@ class Upstream(asyncio.Protocol):
             return
         self._transport.write(_HEAD + CHUNKS[0])
         self._next(1)
+
+    def _upgrade(self, key: bytes, end: int) -> None:
+        accept = base64.b64encode(hashlib.sha1(key + _GUID).digest())
+        self._transport.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+            b"sec-websocket-accept: " + accept + b"\r\n\r\n"
+        )
+        del self._buffer[:end]
+        self._is_websocket = True
+
+    def _frames(self) -> None:
+        """Each whole text frame of the client is a request; a close ends the connection."""
+        while len(self._buffer) >= 8:
+            size, start = self._buffer[1] & 0x7F, 6
+            if size == 126:
+                size, start = int.from_bytes(self._buffer[2:4], "big"), 8
+            elif size == 127:
+                size, start = int.from_bytes(self._buffer[2:10], "big"), 14
+            if len(self._buffer) < start + size:
+                return
+            kind = self._buffer[0] & 0x0F
+            del self._buffer[: start + size]
+            if kind == 8:
+                self._transport.close()
+                return
+            if kind == 1:
+                for data in FRAMES:
+                    self._transport.write(data)
 
     def _next(self, index: int) -> None:
         if self._transport.is_closing():

@@ -19,6 +19,7 @@ class Workload:
     # A dialect that only codexproxy speaks: compared with its own native rate.
     path: str = ""
     ending: bytes = b"response.completed"
+    is_websocket: bool = False
 
     @property
     def is_native(self) -> bool:
@@ -29,7 +30,9 @@ SINGLE = Workload("single", requests=150, at_once=1)
 BURST = Workload("burst", requests=800, at_once=32)
 STEADY = Workload("steady", requests=400, at_once=200, model="bench-steady")
 CHAT = Workload("chat", requests=800, at_once=32, path="/v1/chat/completions", ending=b"data: [DONE]")
-WORKLOADS = (SINGLE, BURST, STEADY, CHAT)
+# Ten turns on each of 32 sockets; to be compared with the same events over HTTP, which is BURST.
+SOCKETS = Workload("sockets", requests=320, at_once=32, is_websocket=True)
+WORKLOADS = (SINGLE, BURST, STEADY, CHAT, SOCKETS)
 
 
 def body(workload: Workload) -> bytes:
@@ -42,3 +45,9 @@ def body(workload: Workload) -> bytes:
         for _ in range(10)
     ]
     return json.dumps({"model": workload.model, "input": items, "store": False, "stream": True}).encode()
+
+
+def frame(workload: Workload) -> bytes:
+    """The same request as a websocket's frame, under a mask of zeros."""
+    payload = json.dumps({"type": "response.create", **json.loads(body(workload))}).encode()
+    return b"\x81\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload

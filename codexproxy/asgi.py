@@ -20,7 +20,7 @@ from codexproxy.background import jobs, run_jobs  # noqa: E402
 from codexproxy.db import DatabaseThread  # noqa: E402
 from codexproxy.tasks import spawn  # noqa: E402
 from proxy.endpoint import proxy_http  # noqa: E402
-from proxy.runtime import Runtime, runtime, stop_runtime  # noqa: E402
+from proxy.runtime import Runtime, drain_sockets, runtime, stop_runtime  # noqa: E402
 from proxy.websocket import proxy_websocket  # noqa: E402
 
 _CLIENT_PATHS = r"^(?:v1|backend-api)(?:/|$)"
@@ -73,3 +73,4 @@ async def shutdown() -> None:
 
 def begin_drain() -> None:
     health.begin_drain()
+    drain_sockets()

@@ -1,4 +1,4 @@
-"""The HTTP client, and the only module that imports httpx: requests out, blocks of bytes in.
+"""The HTTP client, and the only module that imports httpx: requests out, blocks of bytes in; websockets too.
 
 httpx runs over aiohttp's transport: its own pool scans every connection for each request and goes
 quadratic in open streams. Nothing here keeps cookies, reads proxies from the environment or follows
@@ -7,15 +7,27 @@ redirects.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import aiohttp
 import httpx  # noqa: TID251
 from httpx_aiohttp import AiohttpTransport
+from multidict import CIMultiDict
+
+from codexproxy.tasks import spawn
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+# A websocket is pinged after so long a silence, and is broken when nothing comes for half as long again.
+WEBSOCKET_PING_S = 60.0
+# How long the other side may take to answer a close.
+WEBSOCKET_CLOSE_S = 1.0
+_DEFLATE_WINDOW_BITS = 15
+# What is kept of the body of a refused upgrade.
+REFUSAL_LIMIT = 256 * 1024
 
 
 class TransportFailed(Exception):
@@ -31,6 +43,14 @@ class TransportFailed(Exception):
 
 class ResponseTooLarge(Exception):
     """An answer that is read whole is larger than its limit."""
+
+
+class HandshakeRefused(Exception):
+    """The other side answered the upgrade to a websocket with something else."""
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        super().__init__(f"the upgrade was answered with {status}")
+        self.status, self.headers, self.body = status, headers, body
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +100,74 @@ class Response:
             return
 
 
+class WebSocket:
+    """An open websocket that carries text. It must be closed."""
+
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse[bool], headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        self._socket = socket
+        # Of the answer to the upgrade.
+        self.headers = headers
+        # One timer for the silence, which is not set anew for each message.
+        self._loop = asyncio.get_running_loop()
+        self._silence_s: float | None = None
+        self._waits_since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_silent = False
+
+    @property
+    def is_closed(self) -> bool:
+        return self._socket.closed
+
+    async def send(self, text: bytes) -> None:
+        """Raises TransportFailed."""
+        try:
+            await self._socket.send_frame(text, aiohttp.WSMsgType.TEXT)
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransportFailed("broken", str(error) or type(error).__name__) from error
+
+    async def receive(self, silence_s: float | None = None) -> bytes:
+        """The next message. Raises TransportFailed, which ends the socket; cancelling loses nothing."""
+        self._silence_s, self._waits_since = silence_s, self._loop.time()
+        if silence_s is not None and self._timer is None:
+            self._timer = self._loop.call_later(silence_s, self._judge_silence)
+        message = await self._socket.receive()
+        if message.type is aiohttp.WSMsgType.TEXT:
+            return cast(bytes, message.data)
+        if message.type is aiohttp.WSMsgType.BINARY:
+            raise TransportFailed("broken", "a binary message came")
+        if message.type is aiohttp.WSMsgType.ERROR:
+            raise TransportFailed("broken", str(message.data) or "the websocket failed")
+        if self._is_silent:
+            raise TransportFailed("timeout", f"silence for {self._silence_s:g} s")
+        code = self._socket.close_code
+        raise TransportFailed("broken", f"the websocket was closed with {code}" if code else "it was closed")
+
+    def _judge_silence(self) -> None:
+        self._timer = None
+        if self._silence_s is None:
+            return
+        left_s = self._waits_since + self._silence_s - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._judge_silence)
+        else:
+            self._is_silent = True
+            spawn(self.close(), name="silent websocket")
+
+    async def close(self) -> None:
+        """Tell the other side, and wait briefly for its answer; never fails."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            # As a whole: aiohttp's own limit starts anew with each message that still comes.
+            async with asyncio.timeout(WEBSOCKET_CLOSE_S):
+                await self._socket.close()
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            return
+
+
 class HttpClient:
     """Connections of one event loop."""
 
@@ -96,6 +184,16 @@ class HttpClient:
         # The transport is called directly: httpx.AsyncClient would add cookies, redirects and
         # authentication, none of which may happen here.
         self._transport = AiohttpTransport(verify=ssl_context, trust_env=False, client=self._session)
+        self._upgrades = aiohttp.ClientSession(
+            connector=self._session.connector,
+            connector_owner=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+            timeout=aiohttp.ClientTimeout(total=None),
+            # aiohttp's own error for a refused upgrade has lost the body.
+            raise_for_status=_raise_refusal,
+        )
 
     async def send(
         self, method: str, url: str, headers: Headers, content: bytes = b"", timeouts: Timeouts | None = None
@@ -116,8 +214,52 @@ class HttpClient:
         raw = [(name.lower(), value) for name, value in response.headers.raw]
         return Response(response.status_code, raw, response)
 
+    async def connect(
+        self, url: str, headers: Headers, *, message_limit: int, timeouts: Timeouts | None = None
+    ) -> WebSocket:
+        """Open a websocket. Raises HandshakeRefused and TransportFailed."""
+        given = CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+        try:
+            async with asyncio.timeout((timeouts or Timeouts()).connect_s):
+                socket = await self._upgrades.ws_connect(
+                    url,
+                    headers=given,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=WEBSOCKET_CLOSE_S),
+                    heartbeat=WEBSOCKET_PING_S,
+                    compress=_DEFLATE_WINDOW_BITS,
+                    max_msg_size=message_limit,
+                    decode_text=False,
+                )
+        except TimeoutError:
+            raise TransportFailed("connect", "the websocket did not open in time") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _translated(error) from error
+        # The answer to the upgrade has no public name.
+        return WebSocket(socket, _raw_headers(socket._response))
+
     async def close(self) -> None:
+        await self._upgrades.close()
         await self._session.close()
+
+
+async def _raise_refusal(response: aiohttp.ClientResponse) -> None:
+    if response.status == 101:
+        return
+    body = bytearray()
+    try:
+        async for block in response.content.iter_any():
+            body += block[: REFUSAL_LIMIT - len(body)]
+            if len(body) == REFUSAL_LIMIT:
+                break
+    except (aiohttp.ClientError, OSError):
+        body.clear()
+    finally:
+        response.close()
+    raise HandshakeRefused(response.status, _raw_headers(response), bytes(body))
+
+
+def _raw_headers(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value) for name, value in response.raw_headers]
 
 
 def _translated(error: Exception) -> TransportFailed:

@@ -16,12 +16,12 @@ from functools import partial
 from typing import Any, cast
 
 from daphne.http_protocol import WebRequest
-from daphne.ws_protocol import WebSocketFactory
 from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 
 from codexproxy.server_bodies import BodyBudget, Heading, Refusal, openai_error
-from codexproxy.server_requests import ProxyChannel, ProxyHTTPFactory, ProxyRequest
+from codexproxy.server_requests import ProxyChannel, ProxyHTTPFactory
 from codexproxy.server_transport import PromptTransport, reactor
+from codexproxy.server_websockets import Inbox, ProxyWebSocket, ProxyWebSocketFactory
 from codexproxy.tasks import spawn
 
 logger = logging.getLogger(__name__)
@@ -91,19 +91,13 @@ class ProxyServer(Server):  # type: ignore[misc]
         self.is_draining = False
         self.connections: dict[Any, dict[str, Any]] = {}
         self.channels: set[ProxyChannel] = set()
+        self.sockets: set[ProxyWebSocket] = set()
         self._port: Any = None
 
     def listen(self, listening: socket.socket) -> None:
         """Accept on this socket, which is the server's from now on."""
         self.http_factory = ProxyHTTPFactory(self)
-        self.ws_factory = WebSocketFactory(self, server=self.server_name)
-        self.ws_factory.setProtocolOptions(
-            autoPingTimeout=self.ping_timeout,
-            allowNullOrigin=True,
-            openHandshakeTimeout=self.websocket_handshake_timeout,
-            maxMessagePayloadSize=self.websocket_max_message_size,
-            maxFramePayloadSize=self.websocket_max_frame_size,
-        )
+        self.ws_factory = ProxyWebSocketFactory(self)
         listening.setblocking(False)
         self._port = reactor.adoptStreamPort(listening.fileno(), listening.family, self.http_factory)
         self._port.transport = partial(PromptTransport, write_stall_s=self.options.write_stall_s)
@@ -115,11 +109,28 @@ class ProxyServer(Server):  # type: ignore[misc]
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         if scope["path"].startswith(_CLIENT_PATHS):
             scope["headers"] = [*scope["headers"], *_underscored(protocol)]
-        queue = super().create_application(protocol, scope)
-        if queue is not None and isinstance(protocol, ProxyRequest):
+        if isinstance(protocol, ProxyWebSocket):
+            queue: Any = self._create_websocket_application(protocol, scope)
+        else:
+            queue = super().create_application(protocol, scope)
+        if queue is not None:
             task: asyncio.Task[None] = self.connections[protocol]["application_instance"]
             task.add_done_callback(lambda _: protocol.application_ended())
         return queue
+
+    def _create_websocket_application(self, protocol: ProxyWebSocket, scope: dict[str, Any]) -> Inbox:
+        """As Daphne does it, with an inbox that knows when to stop reading."""
+        inbox = Inbox(protocol)
+        scope["asgi"] = {"version": "3.0"}
+        scope["extensions"] = {"websocket.http.response": {}}
+        application = self.application(scope=scope, receive=inbox.get, send=protocol.reply)
+        self.connections[protocol]["application_instance"] = asyncio.ensure_future(application)
+        return inbox
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        # Daphne's fails for one that it has already forgotten.
+        if protocol in self.connections:
+            super().protocol_disconnected(protocol)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """Daphne's, without a second look at every chunk, and not before the client can take more."""
@@ -152,7 +163,9 @@ class ProxyServer(Server):  # type: ignore[misc]
             await asyncio.wait(leftover, timeout=5)
 
     def _is_busy(self) -> bool:
-        return bool(self._running()) or any(channel.is_busy for channel in self.channels)
+        if self._running() or any(channel.is_busy for channel in self.channels):
+            return True
+        return any(socket.has_unsent_bytes for socket in self.sockets)
 
     def _running(self) -> list[asyncio.Future[Any]]:
         found = (details.get("application_instance") for details in self.connections.values())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from accounts.tokens import RefreshFailed, RefreshRefused, TokenRefresher
-from codexproxy.http import Response, TransportFailed
+from codexproxy.http import TransportFailed
 from proxy import headers, limits
 from proxy.affinity import TURN_STATE, Affinity, Entry
 from proxy.dialects.codex import CodexRequest, reasoning_digests, without_reasoning
@@ -18,7 +18,8 @@ from proxy.pool import Member, Pool, Token
 from proxy.routing import Ask, PassedOver, Refusal, moves_for_good
 from proxy.sse import EventTooLarge
 from proxy.stream import EventStream, RateLimits
-from proxy.surface import nobody, surfaced
+from proxy.surface import lost_response, nobody, surfaced
+from proxy.transport import OverHttp, Reply, Transport
 from proxy.upstream import Upstream, broken, refusal_of, server_error
 from requestlogs.records import AttemptRecord, Record
 from usage.windows import sample_from_event, sample_from_headers
@@ -48,6 +49,8 @@ class Turn:
     # The conversation is named by a key of our own making: it is forgotten sooner.
     has_derived_key: bool = False
     plans_without_model: frozenset[str] = frozenset()
+    # None asks over HTTP.
+    transport: Transport | None = None
     began: float = field(default_factory=time.monotonic)
 
     def elapsed_ms(self) -> int:
@@ -59,7 +62,7 @@ class Served:
     """An account serves: its first events, and the rest to come. It must be closed."""
 
     member: Member
-    response: Response
+    response: Reply
     stream: EventStream
     first: bytes
     rest: AsyncIterator[bytes]
@@ -96,6 +99,7 @@ class Attempts:
     def __init__(self, turn: Turn, services: Services) -> None:
         self._turn = turn
         self._services = services
+        self._transport = turn.transport or OverHttp(services.upstream)
         self._excluded: dict[str, PassedOver] = {}
         self._transient_failures = 0
         self._last: Refused | None = None
@@ -103,6 +107,8 @@ class Attempts:
 
     async def run(self) -> Served:
         """Raises Surfaced when no account serves."""
+        if self._goes_on and self._transport.holder is None:
+            raise lost_response()
         while True:
             member = self._choose()
             result = await self._ask_member(member)
@@ -112,10 +118,17 @@ class Attempts:
             self._last = result
             if result.outcome.step is Step.SURFACE:
                 raise self._surfaced(result)
+            if self._goes_on:
+                raise self._out_of_reach()
             self._exclude(member, result.outcome)
             self._transient_failures += result.outcome.counts_as_transient
             if self._transient_failures >= limits.TRANSIENT_FAILURES:
                 raise self._surfaced(result)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the turn goes on from a response that only one connection knows."""
+        return bool(self._turn.request.previous_response_id)
 
     # --- choosing -----------------------------------------------------------------------------
 
@@ -140,6 +153,8 @@ class Attempts:
             ],
         }
         if isinstance(choice, Refusal):
+            if self._goes_on:
+                raise self._out_of_reach()
             raise self._out_of_candidates(choice, ask.only)
         member = pool.member(choice.account_id)
         if member is None:  # the pool changes only between awaits
@@ -157,11 +172,13 @@ class Attempts:
             self._services.affinity.turn_state_owner(self._turn.turn_state) if self._turn.turn_state else None
         )
         entry = self._entry
-        bound = entry is not None and entry.served and self._turn.request.has_compaction
+        only = self._transport.holder if self._goes_on else None
+        if entry is not None and entry.served and self._turn.request.has_compaction:
+            only = only or entry.account_id
         return Ask(
             affinity=owner or (entry.account_id if entry else None),
             excluded=self._excluded,
-            only=entry.account_id if entry is not None and bound else None,
+            only=only,
             plans_without_model=self._turn.plans_without_model,
             strategy=settings.routing_strategy,
             prefer_earlier_reset=settings.prefer_earlier_reset,
@@ -195,6 +212,8 @@ class Attempts:
 
     async def _ask_until_settled(self, member: Member) -> Served | Refused:
         same = _SameAccount(self._body_for(member))
+        if self._goes_on:
+            return await self._ask_on(member, same.body)
         expires_at = member.token.expires_at
         if expires_at is not None and expires_at <= self._services.clock():
             same.refreshed, same.generation = True, member.token.generation
@@ -213,6 +232,13 @@ class Attempts:
                 return result
             if (settled := await self._again(member, result, same)) is not None:
                 return settled
+
+    async def _ask_on(self, member: Member, body: bytes) -> Served | Refused:
+        """Ask over the connection that is open: a second try over another would be refused."""
+        try:
+            return await self._ask_once(member, body)
+        except TransportFailed as failure:
+            return self._refused(broken(failure))
 
     async def _again(self, member: Member, refused: Refused, same: _SameAccount) -> Refused | None:
         """None when the same account is worth asking once more, else what the refusal comes to."""
@@ -236,7 +262,7 @@ class Attempts:
         turn.record.attempts.append(attempt)
         sent = headers.signed(self._passed_for(member), member.token.access, member.chatgpt_account_id)
         try:
-            response = await self._services.upstream.respond(sent, body)
+            response = await self._transport.respond(attempt.account_id, sent, body)
         except TransportFailed as failure:
             attempt.outcome, attempt.message, attempt.ended_ms = failure.kind, str(failure), turn.elapsed_ms()
             raise
@@ -252,7 +278,7 @@ class Attempts:
             attempt.message, attempt.ended_ms = result.error.message[:500], turn.elapsed_ms()
         return result
 
-    async def _judge(self, member: Member, response: Response, attempt: AttemptRecord) -> Served | Refused:
+    async def _judge(self, member: Member, response: Reply, attempt: AttemptRecord) -> Served | Refused:
         attempt.status = response.status
         services = self._services
         sample = sample_from_headers(response.headers, services.clock())
@@ -266,7 +292,9 @@ class Attempts:
             async for block in blocks:
                 first = stream.feed(block)
                 if stream.failure is not None:
-                    return self._refused(UpstreamError(None, stream.failure), stream.failed_events)
+                    error = UpstreamError(stream.error_status, stream.failure)
+                    attempt.status = stream.error_status or attempt.status
+                    return self._refused(error, stream.failed_events)
                 if stream.judged:
                     attempt.first_event_ms = self._turn.elapsed_ms()
                     attempt.outcome = "served"
@@ -372,6 +400,13 @@ class Attempts:
     def _passed_over(self) -> list[PassedOver]:
         choice = self._services.pool.choose(self._ask())
         return list(choice.passed_over) if isinstance(choice, Refusal) else list(self._excluded.values())
+
+    def _out_of_reach(self) -> Surfaced:
+        """The turn's own connection cannot serve it; sent again as a whole it is anybody's."""
+        choice = self._services.pool.choose(replace(self._ask(), only=None))
+        if isinstance(choice, Refusal):
+            return self._out_of_candidates(choice, None)
+        return lost_response()
 
     def _out_of_candidates(self, refusal: Refusal, only: str | None) -> Surfaced:
         if only is not None:

@@ -10,12 +10,14 @@ from typing import Any
 from codexproxy.locality import Facts, facts_from_scope, resolve_client
 from codexproxy.request_id import incoming_request_id
 from proxy import limits
+from proxy.access import check_access
 from proxy.answer import Answer, Send
 from proxy.body import Receive, decoded, read_body
 from proxy.errors import ProxyError
 from proxy.events import KEEP_ALIVE_COMMENT, KEEP_ALIVE_NATIVE
 from proxy.runtime import Runtime, runtime
 from proxy.sinks import EventSink, Sink
+from proxy.transport import Transport
 from requestlogs.records import Record
 
 Scope = Mapping[str, Any]
@@ -34,6 +36,10 @@ class Call:
     runtime: Runtime
     # Once the dialect is known: who tells the client what goes wrong.
     sink: Sink | None = None
+    # How upstream is asked, where it is not over HTTP.
+    transport: Transport | None = None
+    # A look at the catalogue, or a warm-up, is no request that anybody asks about later.
+    is_recorded: bool = True
 
 
 async def received(scope: Scope, receive: Receive, send: Send) -> Call:
@@ -53,6 +59,11 @@ async def received(scope: Scope, receive: Receive, send: Send) -> Call:
     )
     answer = Answer(send, request_id, keep_alive)
     return Call(scope, receive, answer, headers, facts, record, running)
+
+
+def admit(call: Call) -> None:
+    """Raises AccessDenied for whoever may not come in: asked for each request, and each turn of a socket."""
+    check_access(call.facts, call.runtime.rules)
 
 
 def canonical(path: str) -> str:

@@ -86,7 +86,7 @@ def _conclude(
     """Write down how it ended, and return what failed; a late failure is judged like an early one."""
     record, stream = turn.record, served.stream
     if trouble is None and stream.terminal in ("response.failed", "error"):
-        trouble = UpstreamError(None, stream.error)
+        trouble = UpstreamError(stream.error_status, stream.error)
     if trouble is not None:
         outcome = classify(trouble, services.clock())
         services.pool.learn(served.member, outcome)

@@ -7,10 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from codexproxy.logging import request_id as logged_request_id
-from proxy.access import check_access
 from proxy.answer import Send
 from proxy.body import ClientGone, Receive
-from proxy.call import Call, Scope, canonical, note_gone, received, refuse
+from proxy.call import Call, Scope, admit, canonical, note_gone, received, refuse
 from proxy.errors import MethodNotAllowed, NotFound, ProxyError
 from proxy.listings import codex_models, v1_models
 from proxy.turns import codex_responses, v1_chat_completions, v1_responses
@@ -21,15 +20,22 @@ Handler = Callable[[Call], Awaitable[None]]
 
 
 async def proxy_http(scope: Scope, receive: Receive, send: Send) -> None:
-    """The ASGI application of the client paths. Never raises for what a client or upstream does."""
-    call = await received(scope, receive, send)
+    """The ASGI application of the client paths."""
+    await answered(await received(scope, receive, send), _routed)
+
+
+async def _routed(call: Call) -> None:
+    handler = route(call.scope["method"], call.scope["path"])
+    call.is_recorded = handler in _RECORDED
+    admit(call)
+    await handler(call)
+
+
+async def answered(call: Call, handler: Handler) -> None:
+    """One call from its beginning to its end. Never raises for what a client or upstream does."""
     token = logged_request_id.set(call.record.request_id)
     began = asyncio.get_running_loop().time()
-    recorded = True
     try:
-        handler = route(scope["method"], scope["path"])
-        recorded = handler in _RECORDED
-        check_access(call.facts, call.runtime.rules)
         await handler(call)
     except ProxyError as error:
         await refuse(call, error)
@@ -47,7 +53,7 @@ async def proxy_http(scope: Scope, receive: Receive, send: Send) -> None:
     finally:
         call.answer.stop()
         logged_request_id.reset(token)
-        if recorded:
+        if call.is_recorded:
             call.record.latency_ms = int((asyncio.get_running_loop().time() - began) * 1000)
             call.record.status_code = call.answer.status
             call.runtime.writer.put(call.record)
@@ -65,7 +71,6 @@ def route(method: str, path: str) -> Handler:
     return known[method]
 
 
-# A look at the catalogue is no request that anybody asks about later.
 _RECORDED = frozenset({codex_responses, v1_responses, v1_chat_completions})
 
 _ROUTES: dict[str, dict[str, Handler]] = {

@@ -98,6 +98,11 @@ class Surfaced(ProxyError):
 
 def failed_event(error: Mapping[str, Any], response_id: str, created_at: int) -> bytes:
     """The event that ends a stream which has already begun."""
+    return b"event: response.failed\ndata: " + response_failed(error, response_id, created_at) + b"\n\n"
+
+
+def response_failed(error: Mapping[str, Any], response_id: str, created_at: int) -> bytes:
+    """The data of that event."""
     response = {
         "object": "response",
         "id": response_id,
@@ -106,5 +111,4 @@ def failed_event(error: Mapping[str, Any], response_id: str, created_at: int) ->
         "error": {"code": error.get("code"), "message": error.get("message"), **dict(error)},
         "incomplete_details": None,
     }
-    data = json.dumps({"type": "response.failed", "response": response}, ensure_ascii=False)
-    return b"event: response.failed\ndata: " + data.encode() + b"\n\n"
+    return json.dumps({"type": "response.failed", "response": response}, ensure_ascii=False).encode()

@@ -49,6 +49,9 @@ class Event(msgspec.Struct):
     error: Any = None
     code: str | None = None
     message: str | None = None
+    # Over a websocket an error says which HTTP status it would have been, under either name.
+    status: Any = None
+    status_code: Any = None
 
 
 class EventType(msgspec.Struct):
@@ -83,3 +86,10 @@ def event_error(event: Event) -> dict[str, Any]:
     if event.code or event.message:
         return {"code": event.code, "message": event.message}
     return {}
+
+
+def event_status(event: Event) -> int | None:
+    for found in (event.status, event.status_code):
+        if isinstance(found, int) and not isinstance(found, bool):
+            return found
+    return None

@@ -23,7 +23,13 @@ _DROPPED = frozenset(
         b"origin", b"referer",
     }
 )  # fmt: skip
-_DROPPED_PREFIXES = (b"x-forwarded-", b"cf-", b"sec-fetch-", b"x-envoy-")
+_DROPPED_PREFIXES = (b"x-forwarded-", b"cf-", b"sec-fetch-", b"sec-websocket-", b"x-envoy-")
+
+_OF_BODIES = frozenset({b"accept", b"accept-encoding", b"content-type"})
+_BETA = b"openai-beta"
+_SOCKETS_BETA = b"responses_websockets"
+# What upstream wants to see of a client that does not say it itself.
+_SOCKETS_BETA_NOW = b"responses_websockets=2026-02-06"
 
 # What comes back as upstream sent it.
 _RETURNED = frozenset(
@@ -56,6 +62,19 @@ def forwarded(client_headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
         (b"content-type", b"application/json"),
     ]
     return passed
+
+
+def for_handshake(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+    """What goes with the upgrade to a websocket, out of what would go with a request."""
+    kept = [(name, value) for name, value in headers if name not in _OF_BODIES]
+    if not any(name == _BETA and _SOCKETS_BETA in value for name, value in kept):
+        kept.append((_BETA, _SOCKETS_BETA_NOW))
+    return kept
+
+
+def for_fallback(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+    """A socket's headers for a turn that goes over HTTP after all."""
+    return [(name, value) for name, value in headers if not (name == _BETA and _SOCKETS_BETA in value)]
 
 
 def signed(passed: HeaderList, token: str, account: str | None) -> HeaderList:

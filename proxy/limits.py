@@ -25,6 +25,17 @@ CATALOGUES = 64
 # After the terminal event: how long upstream may take to end its answer; then the connection is reused.
 END_OF_STREAM_S = 1.0
 
+# Websockets.
+FRAME_LIMIT = 64 * MIB
+# Upstream ends a socket after an hour; ours is retired between two turns, with time for a long last one.
+SOCKET_LIFETIME_S = 50 * 60.0
+# For so long turns go over HTTP after upstream has refused the upgrade itself.
+SOCKETS_REFUSED_S = 300.0
+# Of what upstream says between two turns.
+IDLE_FRAMES = 16
+# A client's frames that wait for the running turn before no more are read.
+FRAMES_WAITING = 1
+
 # Towards the client.
 KEEP_ALIVE_S = 10.0
 # Nothing judged for so long: the 200 and keep-alives go out, failover stays allowed.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Protocol
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -35,6 +36,7 @@ from proxy.selectors import (
 )
 from proxy.services import catalogue_store, conversations_store
 from proxy.upstream import Upstream
+from proxy.upstream_socket import UpstreamSockets
 from requestlogs.writer import RecordWriter
 from usage.services import sample_store
 from usage.windows import Sample
@@ -122,6 +124,10 @@ class Threads:
     records: DatabaseThread
 
 
+class EndsAfterTurn(Protocol):
+    def end_after_turn(self) -> None: ...
+
+
 class Runtime:
     """Belongs to one event loop."""
 
@@ -140,6 +146,12 @@ class Runtime:
         )
         upstream = Upstream(self.client, settings.UPSTREAM_BASE_URL)
         self.services = Services(self.pool, self.affinity, upstream, self.refresher, time.time)
+        self.sockets = UpstreamSockets(
+            self.client, settings.UPSTREAM_BASE_URL, upstream, asyncio.get_running_loop().time
+        )
+        # Each ends after its running turn when the process is to end.
+        self.client_sockets: set[EndsAfterTurn] = set()
+        self.is_draining = False
         self.catalogue = CatalogueCache(self.services, self._keep_catalogue)
         self.writer = RecordWriter(self.threads.records, capacity=limits.RECORDS_WAITING)
         self.rules = AccessRules(settings.TRUSTED_PROXIES, settings.NAMED_HOSTS)
@@ -147,6 +159,11 @@ class Runtime:
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
         self._shares_conversations = connection.vendor != "sqlite"
+
+    def begin_drain(self) -> None:
+        self.is_draining = True
+        for socket in list(self.client_sockets):
+            socket.end_after_turn()
 
     async def start(self) -> None:
         self.pool.swap(await self.threads.snapshots.run(load_snapshot))
@@ -253,6 +270,12 @@ def _running() -> Runtime | None:
     if task is None or not task.done() or task.cancelled() or task.exception() is not None:
         return None
     return task.result()
+
+
+def drain_sockets() -> None:
+    """Sockets end after their turn; clients connect again, to whoever listens then."""
+    if (running := _running()) is not None:
+        running.begin_drain()
 
 
 def record_counts() -> dict[str, int]:

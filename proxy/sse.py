@@ -60,6 +60,9 @@ def _last_boundary(data: bytes | bytearray, start: int) -> int:
 
 def split_events(data: bytes) -> Iterator[bytes]:
     """Each whole event of `data`, with its closing empty line."""
+    if is_framed(data):
+        yield data
+        return
     start = 0
     for match in _BOUNDARY.finditer(data):
         yield data[start : match.end()]
@@ -78,3 +81,15 @@ def event_data(event: bytes) -> bytes:
             value = line[5:]
             lines.append(value[1:] if value.startswith(b" ") else value)
     return b"\n".join(lines)
+
+
+def is_framed(events: bytes) -> bool:
+    """Whether this is one event with one line of data, an object, as `framed_event` makes it."""
+    return events.startswith(b"data: {") and events.find(b"\n") == len(events) - 2 and b"\r" not in events
+
+
+def framed_event(data: bytes) -> bytes:
+    """An event of this data, as `event_data` gives it back."""
+    if b"\n" in data or b"\r" in data:
+        return b"".join(b"data: " + line + b"\n" for line in data.splitlines()) + b"\n"
+    return b"data: " + data + b"\n\n"

@@ -21,6 +21,7 @@ from proxy.events import (
     Usage,
     decode_event,
     event_error,
+    event_status,
     event_type,
 )
 from proxy.sse import EventSplitter, event_data, split_events
@@ -60,6 +61,7 @@ class EventStream:
         self.failed_events = b""
         self.terminal = ""
         self.error: dict[str, Any] = {}
+        self.error_status: int | None = None
         self.response_id = ""
         self.model = ""
         self.service_tier = ""
@@ -140,7 +142,7 @@ class EventStream:
             self.service_tier = response.service_tier or self.service_tier
             self.usage = response.usage or self.usage
         if kind in FAILURES:
-            self.error = event_error(decoded)
+            self.error, self.error_status = event_error(decoded), event_status(decoded)
 
     def _rewritten(self, event: bytes) -> bytes:
         try:

@@ -65,6 +65,20 @@ def nobody(refusal: Refusal) -> Surfaced:
     return Surfaced(503, code="no_accounts", message=message, type="server_error")
 
 
+def lost_response() -> Surfaced:
+    """A turn goes on from what no connection knows any more.
+
+    Upstream's own words at the end of a connection's hour, and the one error after which every generation
+    of Codex connects again and sends the whole conversation.
+    """
+    return Surfaced(
+        400,
+        code="websocket_connection_limit_reached",
+        message="The connection that knew the previous response has ended. "
+        "Create a new websocket connection to continue, and send the whole conversation.",
+    )
+
+
 def reasons(passed_over: tuple[PassedOver, ...]) -> str:
     """Each account's reason and its return, for a person to read."""
     parts = [f"{account.label}: {account.reason}{_return(account.until)}" for account in passed_over]

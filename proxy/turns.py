@@ -15,6 +15,7 @@ from proxy.delivery import deliver, limit_headers
 from proxy.dialects.chat import read_chat_request
 from proxy.dialects.chat_answer import ChatAnswer
 from proxy.dialects.codex import CodexRequest, read_request
+from proxy.dialects.frames import read_frame, read_responses_frame
 from proxy.dialects.responses import read_responses_request
 from proxy.errors import Surfaced
 from proxy.headers import forwarded
@@ -50,6 +51,17 @@ async def v1_chat_completions(call: Call) -> None:
     await _answer_turn(call, upstream.upstream, sink, native=False, has_derived_key=upstream.has_derived_key)
 
 
+async def frame_turn(call: Call, text: bytes, *, native: bool) -> None:
+    """A frame of a websocket: answered with frames. A warm-up is on record only when it fails."""
+    frame = read_frame(text) if native else read_responses_frame(text, models=call.runtime.catalogue.models)
+    call.is_recorded = not frame.is_warm_up
+    try:
+        sink = event_sink(call, keeps_events=True)
+        await _answer_turn(call, frame.upstream, sink, native=native, has_derived_key=frame.has_derived_key)
+    finally:
+        call.is_recorded = call.is_recorded or call.record.status == "error"
+
+
 async def _answer_turn(
     call: Call, request: CodexRequest, sink: Sink, *, native: bool, has_derived_key: bool = False
 ) -> None:
@@ -70,6 +82,7 @@ async def _answer_turn(
         native=native,
         has_derived_key=has_derived_key and record.conversation == request.prompt_cache_key,
         plans_without_model=call.runtime.catalogue.plans_without(request.model),
+        transport=call.transport,
     )
     await _unless_gone(call, _serve(call, turn, sink))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -12,6 +12,14 @@ from proxy import limits
 from proxy.outcomes import UpstreamError
 
 _TIMEOUTS = Timeouts(limits.CONNECT_TIMEOUT_S, limits.UPSTREAM_SILENCE_S)
+
+
+class Refusing(Protocol):
+    """An answer that is not a 200."""
+
+    @property
+    def status(self) -> int: ...
+    async def read(self, limit: int) -> bytes: ...
 
 
 class Upstream:
@@ -31,7 +39,7 @@ class Upstream:
         return await self._client.send("GET", url, headers, b"", timeouts)
 
 
-async def refusal_of(response: Response) -> UpstreamError:
+async def refusal_of(response: Refusing) -> UpstreamError:
     """The refusal in an answer that is not a 200; whatever its body is, it has a message."""
     try:
         body = await response.read(limits.ERROR_BODY_LIMIT)

@@ -1,15 +1,147 @@
-"""The data plane's websocket entry: refused for now, so that clients fall back to HTTP."""
+"""The data plane's websocket entry: access before the accept, then one turn after another."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections import deque
+from collections.abc import MutableMapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from codexproxy.request_id import incoming_request_id
+from codexproxy.tasks import spawn
+from proxy import limits
 from proxy.answer import Send
 from proxy.body import Receive
+from proxy.call import Call, Scope, admit, canonical, note, received
+from proxy.delivery import limit_headers
+from proxy.endpoint import answered
+from proxy.errors import BadRequest, NotFound, ProxyError
+from proxy.events import KEEP_ALIVE_COMMENT, KEEP_ALIVE_NATIVE
+from proxy.socket_answer import SocketAnswer
+from proxy.turns import frame_turn
+from proxy.upstream_socket import SocketTransport
+
+# Service restart: clients connect again, to whoever listens then.
+CLOSED_BY_DRAIN = 1012
+_JSON = (b"content-type", b"application/json")
+_NATIVE = "/backend-api/codex/responses"
+_SERVED = frozenset({_NATIVE, "/v1/responses"})
 
 
-async def proxy_websocket(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-    """A close before the accept is answered as 403 by Daphne; Codex then goes on over HTTPS."""
+async def proxy_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application of the client paths' websockets."""
     await receive()
-    await send({"type": "websocket.close"})
+    call = await received(scope, receive, send)
+    try:
+        if canonical(scope["path"]) not in _SERVED:
+            raise NotFound(scope["path"])
+        admit(call)
+    except ProxyError as error:
+        await _refuse(call, send, error)
+        return
+    greeting = [
+        (b"x-request-id", call.record.request_id.encode("latin-1", "replace")),
+        *limit_headers(call.runtime.services),
+        *call.runtime.sockets.greeting,
+    ]
+    await send({"type": "websocket.accept", "headers": greeting})
+    await ClientSocket(call, send).serve()
+
+
+async def _refuse(call: Call, send: Send, error: ProxyError) -> None:
+    """Before the accept: a real answer where the server can give one (Daphne alone answers 403)."""
+    note(call.record, error)
+    call.record.transport, call.record.status_code, call.record.latency_ms = "websocket", error.status, 0
+    call.runtime.writer.put(call.record)
+    if "websocket.http.response" not in (call.scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = [_JSON, *error.headers]
+    await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": error.body()})
+
+
+class ClientSocket:
+    """One client's socket: its turns run one at a time, over one upstream socket at a time."""
+
+    def __init__(self, call: Call, send: Send) -> None:
+        self._call = call
+        self._send = send
+        self._transport = SocketTransport(call.runtime.sockets)
+        self._frames: deque[MutableMapping[str, Any]] = deque()
+        self._changed = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._is_draining = False
+        self._turns = 0
+
+    async def serve(self) -> None:
+        sockets = self._call.runtime.client_sockets
+        sockets.add(self)
+        self._is_draining = self._call.runtime.is_draining
+        reader = spawn(self._read(), name="client socket")
+        try:
+            while (frame := await self._next()) is not None:
+                self._turns += 1
+                await answered(self._turn_call(), partial(self._turn, frame))
+            if not self._gone.is_set():
+                await self._send({"type": "websocket.close", "code": CLOSED_BY_DRAIN})
+        finally:
+            sockets.discard(self)
+            reader.cancel()
+            await self._transport.close()
+
+    def end_after_turn(self) -> None:
+        self._is_draining = True
+        self._changed.set()
+
+    async def _read(self) -> None:
+        """All the time, so that a client that leaves is noticed in the middle of a turn."""
+        while (message := await self._call.receive())["type"] == "websocket.receive":
+            self._frames.append(message)
+            self._changed.set()
+            while len(self._frames) > limits.FRAMES_WAITING:
+                self._taken.clear()
+                await self._taken.wait()
+        self._gone.set()
+        self._changed.set()
+
+    async def _next(self) -> MutableMapping[str, Any] | None:
+        """The next frame; None when the client has gone, or the server is to end."""
+        while not self._gone.is_set() and not self._is_draining:
+            if self._frames:
+                self._taken.set()
+                return self._frames.popleft()
+            self._changed.clear()
+            await self._changed.wait()
+        return None
+
+    async def _left(self) -> MutableMapping[str, Any]:
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    def _turn_call(self) -> Call:
+        """The call that one turn is: with a record and an answer of its own."""
+        first = self._call
+        is_native = canonical(first.scope["path"]) == _NATIVE
+        request_id = first.record.request_id if self._turns == 1 else incoming_request_id(None)
+        keep_alive = KEEP_ALIVE_NATIVE if is_native else KEEP_ALIVE_COMMENT
+        record = replace(
+            first.record, request_id=request_id, requested_at=datetime.now(UTC), transport="websocket"
+        )
+        record.tokens, record.attempts, record.routing = replace(record.tokens), [], {}
+        answer = SocketAnswer(self._send, request_id, keep_alive)
+        return replace(
+            first, receive=self._left, answer=answer, record=record, sink=None, transport=self._transport
+        )
+
+    async def _turn(self, frame: MutableMapping[str, Any], call: Call) -> None:
+        # Again for each turn: what was allowed when the socket opened may not be any more.
+        admit(call)
+        text = frame.get("text")
+        if not isinstance(text, str):
+            raise BadRequest("Binary frames are not understood here; send JSON as text.")
+        await frame_turn(call, text.encode(), native=canonical(call.scope["path"]) == _NATIVE)

@@ -49,14 +49,22 @@ class CodexRequest:
     service_tier: str
     prompt_cache_key: str | None
     has_compaction: bool
+    # Over a websocket a turn may go on from an earlier response, which its connection knows.
+    previous_response_id: str = ""
 
 
 def read_request(body: bytes) -> CodexRequest:
     """Parse once, force what must be forced, leave everything else as it came. Raises BadRequest."""
-    fields = _object(body)
-    for name in ("previous_response_id", "conversation"):
-        if fields.get(name, _NULL) != _NULL:
-            raise _not_stored(name)
+    fields = decoded_fields(body)
+    if fields.get("previous_response_id", _NULL) != _NULL:
+        raise _not_stored("previous_response_id")
+    return understood(body, fields)
+
+
+def understood(body: bytes, fields: dict[str, msgspec.Raw]) -> CodexRequest:
+    """A request of these fields. Raises BadRequest."""
+    if fields.get("conversation", _NULL) != _NULL:
+        raise _not_stored("conversation")
     model = _text(fields, "model")
     if not model:
         raise BadRequest("The request names no model.", param="model")
@@ -70,7 +78,8 @@ def read_request(body: bytes) -> CodexRequest:
     )
 
 
-def _object(body: bytes) -> dict[str, msgspec.Raw]:
+def decoded_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The values as their own bytes. Raises BadRequest."""
     try:
         if not body.isascii():
             # The values stay raw, so nobody else would notice text that is not UTF-8.
@@ -102,7 +111,7 @@ def _forced(body: bytes, fields: dict[str, msgspec.Raw]) -> bytes:
 
 
 def _text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
-    value = _plain(fields.get(name))
+    value = plain_value(fields.get(name))
     return value if isinstance(value, str) else None
 
 
@@ -117,7 +126,7 @@ def _effort(fields: dict[str, msgspec.Raw]) -> str | None:
     return effort if isinstance(effort, str) else None
 
 
-def _plain(raw: msgspec.Raw | None) -> Any:
+def plain_value(raw: msgspec.Raw | None) -> Any:
     try:
         return None if raw is None else msgspec.json.decode(raw)
     except msgspec.MsgspecError:
@@ -153,7 +162,7 @@ def reasoning_digests(body: bytes) -> frozenset[bytes]:
     if b'"encrypted_content"' not in body:
         return frozenset()
     return frozenset(
-        digest(item.encrypted_content) for _, item in _items(_object(body)) if _is_reasoning(item)
+        digest(item.encrypted_content) for _, item in _items(decoded_fields(body)) if _is_reasoning(item)
     )
 
 
@@ -175,7 +184,7 @@ def _is_reasoning(item: _Item) -> bool:
 def _filtered(body: bytes, is_dropped: Callable[[_Item], bool]) -> bytes:
     if b'"encrypted_content"' not in body:
         return body
-    fields = _object(body)
+    fields = decoded_fields(body)
     items = _items(fields)
     kept = [raw for raw, item in items if not is_dropped(item)]
     if len(kept) == len(items):

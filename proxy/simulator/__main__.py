@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .replies import Ok
 from .state import Simulator
+from .thread import FRAME_LIMIT, websocket_support
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -71,15 +72,26 @@ def serve_daphne(simulator: Simulator, listener: socket.socket) -> None:
     from daphne.server import Server
 
     endpoint = f"fd:fileno={listener.fileno()}"
-    Server(simulator.app, endpoints=[endpoint], verbosity=0, ping_interval=3600).run()
+    Server(
+        simulator.app,
+        endpoints=[endpoint],
+        verbosity=0,
+        ping_interval=3600,
+        websocket_max_message_size=FRAME_LIMIT,
+        websocket_max_frame_size=FRAME_LIMIT,
+    ).run()
 
 
 def serve_uvicorn(simulator: Simulator, listener: socket.socket) -> None:
     import uvicorn  # only tests have it
 
-    from .thread import websocket_support
-
-    config = uvicorn.Config(simulator.app, lifespan="off", log_level="critical", ws=websocket_support())
+    config = uvicorn.Config(
+        simulator.app,
+        lifespan="off",
+        log_level="critical",
+        ws=websocket_support(),
+        ws_max_size=FRAME_LIMIT,
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 

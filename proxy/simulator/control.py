@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .exchange import Exchange
-from .replies import refresh_reply_from, reply_from
+from .replies import Fail, refresh_reply_from, reply_from
 from .state import SimAccount, Simulator
 from .windows import Window
 
@@ -93,6 +93,11 @@ def apply(account: SimAccount, fields: dict[str, Any]) -> None:
         refresh_replies = [refresh_reply_from(spec) for spec in fields["refresh_script"]]
         account.refresh_replies.clear()
         account.script_refresh(*refresh_replies)
+    if "handshake" in fields:
+        refusal = None if fields["handshake"] is None else reply_from(fields["handshake"])
+        if refusal is not None and not isinstance(refusal, Fail):
+            raise TypeError("a handshake is refused with a failure")
+        account.handshake = refusal
     for name in ("primary", "secondary"):
         if name in fields.get("windows", {}):
             spec = fields["windows"][name]

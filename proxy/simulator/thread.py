@@ -15,6 +15,8 @@ from .state import Simulator
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
+# A frame carries a whole context.
+FRAME_LIMIT = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def _server(simulator: Simulator, started: threading.Event) -> Any:
         server_header=False,
         ws=websocket_support(),
         ws_ping_interval=None,
+        ws_max_size=FRAME_LIMIT,
     )
     return Server(config)
 

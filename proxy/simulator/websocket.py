@@ -137,6 +137,16 @@ async def _run(connection: Connection, received: Received, body: dict[str, Any],
     return await _stream(connection, received, turn_of(reply, shape, sse=False))
 
 
+def _with_status(data: bytes) -> bytes:
+    """An error in the middle of a turn carries a status too, over a websocket."""
+    event = json.loads(data)
+    if event["type"] != "error":
+        return data
+    error = event.get("error") or {"code": event.get("code"), "message": event.get("message")}
+    is_limit = error.get("code") in ("usage_limit_reached", "rate_limit_exceeded")
+    return error_frame(Fail(429 if is_limit else 500, {"error": {"type": error.get("code"), **error}}))
+
+
 def _left(connection: Connection, received: Received) -> bool:
     received.closed_by_client = True
     received.closed_at = connection.sim.clock()
@@ -160,7 +170,7 @@ async def _stream(connection: Connection, received: Received, turn: Turn) -> boo
         await connection.event(stamped(data, serial, now))
         received.deltas_sent += 1
     for data in turn.closing:
-        await connection.event(stamped(data, serial, now))
+        await connection.event(_with_status(stamped(data, serial, now)))
     received.finished = turn.finished
     connection.response_ids.add(received.response_id)
     return await _end(connection, received, turn)

@@ -85,10 +85,40 @@ async def late(receive: Any, send: Any) -> None:
 async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Says whether the session's header came, then echoes."""
     await receive()
-    await send({"type": "websocket.accept"})
+    path = scope["path"]
+    if path == "/refused":
+        assert "websocket.http.response" in scope["extensions"]
+        head = {"status": 429, "headers": [(b"content-type", b"application/json"), (b"x-why", b"limit")]}
+        await send({"type": "websocket.http.response.start", **head})
+        await send({"type": "websocket.http.response.body", "body": b'{"error":"busy"}'})
+        return
+    if path == "/closed":
+        return await send({"type": "websocket.close"})
+    if path == "/broken":
+        raise RuntimeError("broken on purpose")
+    await send({"type": "websocket.accept", "headers": [(b"x-greeting", b"one"), (b"x-greeting", b"two")]})
     await send({"type": "websocket.send", "text": str(b"session_id" in dict(scope["headers"]))})
+    if path == "/left":
+        return
+    if path == "/socket-flood":
+        await socket_flood(send)
     while (message := await receive())["type"] == "websocket.receive":
-        await send({"type": "websocket.send", "bytes": message["bytes"]})
+        if message.get("text") == "close":
+            return await send({"type": "websocket.close", "code": 1012, "reason": "a successor is there"})
+        if message.get("text") == "sleep":
+            print("asleep", file=sys.stderr, flush=True)
+            await asyncio.sleep(1)
+        content = {name: message[name] for name in ("text", "bytes") if message.get(name) is not None}
+        await send({"type": "websocket.send", **content})
+    print(f"closed {message}", file=sys.stderr, flush=True)
+
+
+async def socket_flood(send: Any) -> None:
+    produced = 0
+    while produced < 300 * MIB:
+        await send({"type": "websocket.send", "text": "x" * 16_384})
+        produced += 16_384
+        print(f"produced {produced}", file=sys.stderr, flush=True)
 
 
 async def flood(receive: Any, send: Any) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from websockets.sync.client import connect
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
@@ -196,19 +195,6 @@ def test_a_stream_that_breaks_does_not_look_complete(server: Running) -> None:
     answer = server.ask("GET /broken-stream HTTP/1.1\nhost: h\nconnection: close")
     assert not answer.endswith(b"0\r\n\r\n")
     server.wait_for("broken on purpose")
-
-
-def test_a_websocket_is_served(server: Running) -> None:
-    with connect(
-        f"ws://127.0.0.1:{server.port}/v1/x",
-        additional_headers={"session_id": "s"},
-        max_size=None,
-        proxy=None,
-        compression=None,
-    ) as client:
-        assert client.recv(5) == "True"
-        client.send(bytes(3 * MIB))
-        assert client.recv(5) == bytes(3 * MIB)
 
 
 @pytest.mark.parametrize("resets", [False, True])

@@ -21,16 +21,25 @@ name = "codexproxy"
 base_url = "{base_url}/backend-api/codex"
 wire_api = "responses"
 env_key = "CODEXPROXY_KEY"
-supports_websockets = false
+supports_websockets = {websockets}
 """
 
 
-def find_codex() -> str | None:
-    candidates = (
-        os.environ.get("CODEXPROXY_TEST_CODEX"),
-        str(ROOT / ".clients/node_modules/.bin/codex"),
-        shutil.which("codex"),
-    )
+# An older generation of the wire, installed beside the current one.
+OLDER = "0.118"
+
+
+def find_codex(version: str = "") -> str | None:
+    if version:
+        candidates: tuple[str | None, ...] = (
+            str(ROOT / f".clients/codex-{version}/node_modules/.bin/codex"),
+        )
+    else:
+        candidates = (
+            os.environ.get("CODEXPROXY_TEST_CODEX"),
+            str(ROOT / ".clients/node_modules/.bin/codex"),
+            shutil.which("codex"),
+        )
     return next((path for path in candidates if path and Path(path).exists()), None)
 
 
@@ -44,15 +53,28 @@ class Ran:
 class Codex:
     """One CODEX_HOME with one configuration."""
 
-    def __init__(self, program: str, folder: Path, base_url: str) -> None:
+    def __init__(
+        self, program: str, folder: Path, base_url: str, *, websockets: bool = False, **provider: int
+    ) -> None:
         self._program = program
         self.home = folder / "codex-home"
         self.work = folder / "work"
         self.home.mkdir(parents=True)
         self.work.mkdir()
-        (self.home / "config.toml").write_text(CONFIG.format(base_url=base_url))
+        settings = CONFIG.format(base_url=base_url, websockets=str(websockets).lower())
+        settings += "".join(f"{name} = {value}\n" for name, value in provider.items())
+        (self.home / "config.toml").write_text(settings)
 
     def run(self, *arguments: str) -> Ran:
+        with self.start(*arguments) as running:
+            try:
+                out, err = running.communicate(timeout=TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                raise
+        return Ran(running.returncode, out.strip(), err)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         kept = ("PATH", "LANG", "TERM", "TMPDIR")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
         environment |= {
@@ -61,17 +83,15 @@ class Codex:
             "CODEXPROXY_KEY": "anything",
             "TZ": "UTC",
         }
-        done = subprocess.run(
+        return subprocess.Popen(
             [self._program, *arguments],
             cwd=self.work,
             env=environment,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=TIMEOUT_S,
-            check=False,
         )
-        return Ran(done.returncode, done.stdout.strip(), done.stderr)
 
     def exec(self, *arguments: str) -> Ran:
         return self.run("exec", "--skip-git-repo-check", *arguments)

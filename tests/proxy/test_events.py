@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from proxy.events import decode_event, event_error, event_type
+from proxy.events import decode_event, event_error, event_status, event_type
 
 
 def test_the_type_is_found_wherever_it_stands() -> None:
@@ -23,3 +23,14 @@ def test_the_error_is_found_in_the_response_the_event_or_beside_the_type() -> No
         {"code": "c", "message": "m"},
         {},
     ]
+
+
+def test_a_websockets_error_says_its_status_under_either_name() -> None:
+    told = [
+        b'{"type":"error","status":429}',
+        b'{"type":"error","status_code":401}',
+        b'{"status":true}',
+        b"{}",
+    ]
+    decoded = [decode_event(data) for data in told]
+    assert [event_status(event) for event in decoded if event] == [429, 401, None, None]

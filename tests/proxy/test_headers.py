@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.headers import forwarded, pool_limits, returned, signed
+from proxy.headers import for_fallback, for_handshake, forwarded, pool_limits, returned, signed
 from proxy.routing import Window
 
 
@@ -54,3 +54,15 @@ def test_the_pools_figures_have_the_form_of_the_rate_limit_headers() -> None:
         (b"x-codex-primary-window-minutes", b"300"),
         (b"x-codex-primary-reset-at", b"1700000000"),
     ]
+
+
+def test_the_clients_own_handshake_stays_here() -> None:
+    given = [(b"sec-websocket-key", b"k"), (b"upgrade", b"websocket"), (b"originator", b"codex_exec")]
+    sent = for_handshake(forwarded(given))
+    assert [name for name, _ in sent] == [b"originator", b"user-agent", b"openai-beta"]
+
+
+def test_what_a_client_says_of_its_websocket_goes_with_the_upgrade_only() -> None:
+    given = [(b"openai-beta", b"responses_websockets=2026-01-01"), (b"openai-beta", b"other=1")]
+    assert for_handshake(given) == given
+    assert for_fallback(given) == [(b"openai-beta", b"other=1")]

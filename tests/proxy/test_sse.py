@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.sse import EventSplitter, EventTooLarge, event_data, split_events
+from proxy.sse import EventSplitter, EventTooLarge, event_data, framed_event, split_events
 
 STREAM = (
     b'event: response.created\ndata: {"type":"response.created"}\n\n'
@@ -50,3 +50,10 @@ def test_events_are_cut_at_empty_lines_of_every_kind() -> None:
         b"one\ntwo",
         b"[DONE]",
     ]
+
+
+@pytest.mark.parametrize("data", [b'{"type":"a"}', b'{\n"type": "a",\n\n"b": 1}', b"{}"])
+def test_a_frame_of_a_websocket_is_an_event_of_the_same_data(data: bytes) -> None:
+    framed = framed_event(data)
+    assert EventSplitter(1000).feed(framed) == framed
+    assert [event_data(event) for event in split_events(framed * 2)] == [data, data]

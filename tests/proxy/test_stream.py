@@ -94,3 +94,9 @@ def test_any_split_of_the_bytes_passes_the_same_bytes(cuts: list[int]) -> None:
     passed = b"".join(stream.feed(whole[a:b]) for a, b in zip(points, points[1:], strict=False))
     assert passed == whole
     assert stream.terminal == "response.completed"
+
+
+def test_a_failure_keeps_the_status_that_it_came_with() -> None:
+    stream = EventStream(unchanged)
+    stream.feed(b'data: {"type":"error","status":429,"error":{"code":"usage_limit_reached"}}\n\n')
+    assert (stream.failure, stream.error_status) == ({"code": "usage_limit_reached"}, 429)

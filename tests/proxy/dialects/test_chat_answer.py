@@ -199,12 +199,10 @@ def test_any_split_of_the_stream_gives_the_same_chunks_and_one_done(
     deltas: bytes, end: bytes, data: st.DataObject
 ) -> None:
     whole = CREATED + deltas + end
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=12)))
     chat, splitter, given_out = answer(), EventSplitter(1 << 20), b""
-    rest = whole
-    while rest:
-        size = data.draw(st.integers(1, len(rest)))
-        given_out += chat.feed(splitter.feed(rest[:size]))
-        rest = rest[size:]
+    for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        given_out += chat.feed(splitter.feed(whole[start:stop]))
     given_out += chat.end_with_error({"message": "broken"})
     at_once = answer()
     expected = at_once.feed(whole) + at_once.end_with_error({"message": "broken"})

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from proxy.simulator import Fail, SimAccount, Simulator
+from proxy.simulator import Fail, FailEvent, SimAccount, Simulator
 
 from .requests_made import credentials, turn_body
 
@@ -77,3 +77,11 @@ def test_the_handshake_can_be_refused(sim: Simulator, account: SimAccount) -> No
     sim.websocket_status = 426
     sent = converse(sim, account)
     assert sent[0]["status"] == 426
+
+
+def test_an_error_in_the_middle_of_a_turn_carries_a_status(sim: Simulator, account: SimAccount) -> None:
+    account.script(FailEvent.usage_limit(after=2, kind="error"))
+    sent = converse(sim, account, frame())
+    assert kinds(sent).count("response.output_text.delta") == 2
+    assert (sent[-1]["type"], sent[-1]["status"]) == ("error", 429)
+    assert sent[-1]["error"]["code"] == "usage_limit_reached"
