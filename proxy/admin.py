@@ -26,6 +26,13 @@ class SettingsAdmin(ModelAdmin):
             },
         ),
         (
+            "Access",
+            {
+                "fields": ("key_auth_required",),
+                "description": "Who may use the pool. Keys are made under API keys.",
+            },
+        ),
+        (
             "Data",
             {
                 "fields": ("retention_days",),

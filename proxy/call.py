@@ -10,6 +10,7 @@ from typing import Any
 from codexproxy.locality import Facts, facts_from_scope, resolve_client
 from codexproxy.request_id import incoming_request_id
 from proxy import limits
+from proxy.access import Access
 from proxy.answer import Answer, Send
 from proxy.body import Receive, decoded, read_body
 from proxy.errors import ProxyError
@@ -32,6 +33,8 @@ class Call:
     facts: Facts
     record: Record
     runtime: Runtime
+    # Who has come in.
+    access: Access = Access()
     # Once the dialect is known: who tells the client what goes wrong.
     sink: Sink | None = None
 
@@ -43,7 +46,7 @@ async def received(scope: Scope, receive: Receive, send: Send) -> Call:
     facts = facts_from_scope(scope)
     is_native = scope["path"].startswith("/backend-api")
     keep_alive = KEEP_ALIVE_NATIVE if is_native else KEEP_ALIVE_COMMENT
-    client = resolve_client(facts, running.rules.trusted_proxies)
+    client = resolve_client(facts, running.gatekeeper.rules.trusted_proxies)
     record = Record(
         request_id=request_id,
         requested_at=datetime.now(UTC),

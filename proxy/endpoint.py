@@ -7,12 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from codexproxy.logging import request_id as logged_request_id
-from proxy.access import check_access
 from proxy.answer import Send
 from proxy.body import ClientGone, Receive
 from proxy.call import Call, Scope, canonical, note_gone, received, refuse
 from proxy.errors import MethodNotAllowed, NotFound, ProxyError
 from proxy.listings import codex_models, v1_models
+from proxy.self_service import usage, usage_page
 from proxy.turns import codex_responses, v1_chat_completions, v1_responses
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,9 @@ async def proxy_http(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         handler = route(scope["method"], scope["path"])
         recorded = handler in _RECORDED
-        check_access(call.facts, call.runtime.rules)
+        if handler not in _OWN_ACCESS:
+            call.access = call.runtime.gatekeeper.admit(call.facts, call.headers, call.record.path)
+            call.record.api_key_id = call.access.key_id
         await handler(call)
     except ProxyError as error:
         await refuse(call, error)
@@ -68,10 +70,14 @@ def route(method: str, path: str) -> Handler:
 # A look at the catalogue is no request that anybody asks about later.
 _RECORDED = frozenset({codex_responses, v1_responses, v1_chat_completions})
 
+# They belong to one key, and ask for it themselves.
+_OWN_ACCESS = frozenset({usage, usage_page})
+
 _ROUTES: dict[str, dict[str, Handler]] = {
     "/backend-api/codex/responses": {"POST": codex_responses},
     "/v1/responses": {"POST": v1_responses},
     "/v1/chat/completions": {"POST": v1_chat_completions},
     "/backend-api/codex/models": {"GET": codex_models},
     "/v1/models": {"GET": v1_models},
+    "/v1/usage": {"GET": usage, "POST": usage_page},
 }

@@ -18,6 +18,7 @@ from proxy.dialects.codex import CodexRequest, read_request
 from proxy.dialects.responses import read_responses_request
 from proxy.errors import Surfaced
 from proxy.headers import forwarded
+from proxy.policy import permitted
 from proxy.sinks import CollectedResponse, Sink
 
 
@@ -29,21 +30,23 @@ async def codex_responses(call: Call) -> None:
 
 async def v1_responses(call: Call) -> None:
     """POST /v1/responses: an event stream, or one object."""
-    request = read_responses_request(await whole_body(call), models=call.runtime.catalogue.models)
+    models = call.runtime.catalogue.models
+    request = read_responses_request(await whole_body(call), call.access.owner, models)
     sink = event_sink(call, keeps_events=False) if request.is_stream else CollectedResponse(call.answer)
     await _answer_turn(call, request.upstream, sink, native=False, has_derived_key=request.has_derived_key)
 
 
 async def v1_chat_completions(call: Call) -> None:
     """POST /v1/chat/completions: chunks, or one completion."""
-    request = read_chat_request(await whole_body(call), models=call.runtime.catalogue.models)
+    models = call.runtime.catalogue.models
+    request = read_chat_request(await whole_body(call), call.access.owner, models)
     if request.dropped:
         call.answer.own_headers.append((b"x-codexproxy-dropped", ", ".join(request.dropped).encode()))
     record, upstream = call.record, request.responses
     chat = ChatAnswer(
         f"chatcmpl-{record.request_id}",
         int(record.requested_at.timestamp()),
-        upstream.upstream.model,
+        call.access.model_for(upstream.upstream.model),
         include_usage=request.include_usage,
     )
     sink = ChatStream(call.answer, chat) if upstream.is_stream else CollectedChat(call.answer, chat)
@@ -55,6 +58,7 @@ async def _answer_turn(
 ) -> None:
     """One turn, in whichever dialect: the same attempts, the same record."""
     record = call.record
+    request = permitted(request, call.access.key)
     record.model, record.reasoning_effort = request.model, request.reasoning_effort
     record.service_tier = request.service_tier
     record.conversation = conversation_key(call.headers, request.prompt_cache_key)
@@ -68,10 +72,12 @@ async def _answer_turn(
         turn_state=call.headers.get(TURN_STATE, ""),
         record=record,
         native=native,
+        accounts=call.access.accounts,
         has_derived_key=has_derived_key and record.conversation == request.prompt_cache_key,
         plans_without_model=call.runtime.catalogue.plans_without(request.model),
     )
-    await _unless_gone(call, _serve(call, turn, sink))
+    async with call.runtime.admission.turn(call.access, request, record, native=native):
+        await _unless_gone(call, _serve(call, turn, sink))
 
 
 async def _serve(call: Call, turn: Turn, sink: Sink) -> None:
