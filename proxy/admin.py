@@ -10,8 +10,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from codexproxy.admin_base import ModelAdmin
+from proxy import firewall_admin, key_admin
 from proxy.models import Settings, StickySession
 from proxy.settings_services import settings_get, settings_update
+
+# Django looks for this module only; the pages of the others are registered by being imported.
+__all__ = ["firewall_admin", "key_admin"]
 
 
 @admin.register(Settings)

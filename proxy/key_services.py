@@ -15,7 +15,7 @@ from accounts import changes
 from accounts.models import Account
 from proxy.budgets import WINDOW_S
 from proxy.key_selectors import usage_sums
-from proxy.keys import SHOWN, key_hash, new_key
+from proxy.keys import PREFIX, SHOWN, key_hash, new_key
 from proxy.models import ApiKey, ApiKeyLimit
 from requestlogs.models import RequestRecord
 
@@ -60,6 +60,12 @@ def api_key_create(*, name: str, limits: Iterable[LimitRule] = (), **fields: Any
     limits_replace(key=key, rules=limits)
     changes.bump()
     return NewKey(key, plain)
+
+
+def api_key_check(*, key_id: int | None, **fields: Any) -> None:
+    """Whether a key could have these; nothing is written. Raises ValidationError."""
+    key = ApiKey.objects.get(pk=key_id) if key_id else ApiKey(prefix=PREFIX, key_hash=PREFIX)
+    _assign(key, fields)
 
 
 @transaction.atomic
