@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from codexproxy.locality import Facts
 from proxy.access import Access, AccessRules, AccessView, WrongKey
 from proxy.errors import AccessDenied, Busy
 from proxy.gatekeeper import Gatekeeper
-from proxy.keys import KeyView, key_hash
+from proxy.keys import KeyView, key_hash, presented_key
 from tests.proxy.fakes import NOW, Clock
 from tests.proxy.test_access import networks
 
@@ -70,3 +72,43 @@ def test_whom_the_firewall_refused_is_told_once() -> None:
     assert (refused["203.0.113.9"].count, refused["203.0.113.9"].path) == (2, "/v1/responses")
     assert refused["203.0.113.9"].last_at == NOW
     assert keeper.take_refused() == {}
+
+
+header_text = st.text(st.characters(min_codepoint=0, max_codepoint=255), max_size=60)
+credentials = st.one_of(
+    header_text,
+    header_text.map(lambda text: f"Bearer {text}"),
+    header_text.map(lambda text: f"Bearer sk-cp-{text}"),
+    st.sampled_from(
+        ["Bearer", "Bearer ", f"Bearer {KEY}x", f"bearer {KEY}", f"Basic {KEY}", f"Bearer {KEY},{KEY}"]
+    ),
+)
+facts = st.builds(
+    Facts,
+    peer=st.one_of(st.none(), header_text, st.ip_addresses().map(str)),
+    host=header_text,
+    forwarded=st.booleans(),
+    forwarded_for=st.lists(st.one_of(header_text, st.ip_addresses().map(str)), max_size=4).map(tuple),
+    origin=st.one_of(st.none(), header_text),
+    sec_fetch_site=st.one_of(st.none(), header_text),
+)
+
+
+@given(
+    facts=facts, authorization=credentials, api_key=header_text, required=st.booleans(), listed=st.booleans()
+)
+def test_whatever_comes_is_let_in_or_refused(
+    facts: Facts, authorization: str, api_key: str, required: bool, listed: bool
+) -> None:
+    keeper, _ = gatekeeper()
+    firewall = networks("198.51.100.10") if listed else ()
+    keeper.take(AccessView(firewall, required, keys={key_hash(KEY): KeyView(7)}))
+    headers = {"authorization": authorization, "x-api-key": api_key}
+    try:
+        access = keeper.admit(facts, headers, "/v1/models")
+    except (AccessDenied, Busy) as refused:
+        assert refused.status in (401, 403, 429)
+        assert KEY not in str(refused.error())
+        return
+    assert access.key_id in ((7,) if required else (7, None))
+    assert access.key_id is None or KEY in (presented_key(headers),)
