@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -55,6 +56,8 @@ class Reservations:
         self._claims: deque[_Waiting] = deque()
         self._settlements: deque[Settlement] = deque()
         self._something_waits = asyncio.Event()
+        # Somebody waits for it to be done.
+        self._hurry = asyncio.Event()
         self._outstanding: set[UUID] = set()
         self._deadline: float | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -69,6 +72,7 @@ class Reservations:
         """Settle everything that waits, then end."""
         self._deadline = self._clock() + STOP_S
         self._something_waits.set()
+        self._hurry.set()
         if self._tasks:
             work, prolonging = self._tasks
             await work
@@ -80,6 +84,7 @@ class Reservations:
         answer: asyncio.Future[Held | OverLimit] = asyncio.get_running_loop().create_future()
         self._claims.append((claim, answer))
         self._something_waits.set()
+        self._hurry.set()
         try:
             async with asyncio.timeout(limits.RESERVE_TIMEOUT_S):
                 return await answer
@@ -104,6 +109,7 @@ class Reservations:
         pause_s = FIRST_PAUSE_S
         while True:
             await self._something_waits.wait()
+            await self._company()
             claims = _taken(self._claims)
             settlements = _taken(self._settlements)
             if not claims and not settlements:
@@ -126,6 +132,16 @@ class Reservations:
                 logger.exception("%d requests were not settled with their keys' limits", len(settlements))
             finally:
                 _fail(claims)
+
+    async def _company(self) -> None:
+        """Settlements alone wait a moment for a claim to go with: nobody waits for them, and each
+        transaction costs as much as the two together.
+        """
+        if not self._claims and self._deadline is None:
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.SETTLE_WITHIN_S):
+                    await self._hurry.wait()
 
     async def _apply(self, claims: list[_Waiting], settlements: list[Settlement]) -> None:
         answers = await self._thread.run(
