@@ -25,7 +25,15 @@ from proxy.sinks import JSON
 async def codex_models(call: Call) -> None:
     """GET …/codex/models: upstream's catalogue, passed through whole, or as much as the client's key sees."""
     query = call.scope.get("query_string", b"").decode("latin-1")
-    catalogue = _seen(call, await call.runtime.catalogue.get(catalogue_query(query)))
+    try:
+        catalogue = _seen(call, await call.runtime.catalogue.get(catalogue_query(query)))
+    except Surfaced:
+        if call.access.accounts is None:
+            raise
+        # SECURITY: the reasons name all accounts, also those that are not this key's.
+        raise ProxyError(
+            503, "no_accounts", "The models cannot be listed now: no account can be asked.", "server_error"
+        ) from None
     etag = catalogue.etag
     headers = [JSON, (b"cache-control", b"no-cache"), *([(b"etag", etag.encode())] if etag else [])]
     if etag and call.headers.get("if-none-match") == etag:
