@@ -79,7 +79,7 @@ def test_what_a_key_may_ask(sim: Simulator, serve: Start) -> None:
     bodies = [call.body for call in sim.responses()]
     assert [body["reasoning"]["effort"] for body in bodies] == ["low", "low"]
     listed = send(server, "GET", "/v1/models", headers={"x-api-key": key}).json()["data"]
-    assert [model["id"] for model in listed] == ["gpt-5.5"]
+    assert [model["id"] for model in listed] == ["gpt-5.5", "gpt-5.5-low"]
     path = "/backend-api/codex/models?client_version=0.169.0"
     catalogue = send(server, "GET", path, headers={"x-api-key": key})
     whole = send(server, "GET", path)
