@@ -37,7 +37,8 @@ class LimitInline(TabularInline):
     formset = LimitFormSet
     fields = ("kind", "window", "model", "amount", "meter")
     readonly_fields = ("meter",)
-    extra = 1
+    # An empty row would come back half filled in: its choices begin with their first one.
+    extra = 0
     hide_title = True
     verbose_name_plural = "Limits"
 

@@ -9,6 +9,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from accounts.models import Account
+from codexproxy.admin_base import Textarea, TextInput
 from proxy.key_services import LimitRule, api_key_check
 from proxy.models import ApiKey, ApiKeyLimit
 
@@ -22,7 +23,7 @@ FIELDS = (
 class NamesField(forms.CharField):
     """Names separated by commas or line ends."""
 
-    widget = forms.Textarea(attrs={"rows": 3, "spellcheck": "false"})
+    widget = Textarea(attrs={"rows": 3, "spellcheck": "false"})
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(value) if isinstance(value, list) else value
@@ -79,6 +80,7 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
         decimal_places=6,
         min_value=Decimal("0.000001"),
         help_text="A number, or dollars for the cost.",
+        widget=TextInput(attrs={"inputmode": "decimal"}),
     )
 
     class Meta:
