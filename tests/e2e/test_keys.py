@@ -97,13 +97,13 @@ def test_a_bound_key_uses_its_accounts_only_and_hears_of_no_others(sim: Simulato
         assert ask_with(server, key, prompt_cache_key=f"c{session}").status == 200
     assert {call.account_id for call in sim.responses()} == {own.id}
     api(server, "POST", f"/api/accounts/{ids[own.email]}/pause")
-    until(lambda: ask_with(server, key).status == 503, 2.0, "the account is paused")
+    until(lambda: ask_with(server, key).status == 503, 5.0, "the account is paused")
     told = ask_with(server, key).error
     assert (told["code"], own.email in told["message"], other.email in told["message"]) == (
         "no_accounts", True, False,
     )  # fmt: skip
     api(server, "DELETE", f"/api/accounts/{ids[own.email]}")
-    until(lambda: "None of the accounts" in ask_with(server, key).error["message"], 2.0, "none is left")
+    until(lambda: "None of the accounts" in ask_with(server, key).error["message"], 5.0, "none is left")
     assert send(server, body=json.dumps(turn()).encode(), headers=JSON).status == 200
 
 
@@ -148,6 +148,7 @@ def test_the_page_of_a_key_is_shown_to_its_holder(sim: Simulator, serve: Start) 
     _, key = make_key(server, limits=[{"limitType": "requests", "limitWindow": "daily", "maxValue": 40}])
     assert ask_with(server, key).status == 200
     server.wait_for_records(1)
+    until(lambda: usage(server, key).json()["limits"][0]["current_value"] == 1, 2.0, "the request is settled")
     form = send(server, "GET", "/v1/usage", headers={"Accept": "text/html,*/*"})
     assert form.status == 200 and b'action="/v1/usage"' in form.body
     posted = {"Content-Type": "application/x-www-form-urlencoded"}
