@@ -9,6 +9,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +23,17 @@ from tests.e2e.test_keys import KEYS, api, ask_with, make_key, usage
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Named, since each server would have one of its own."""
     if request.param == "sqlite":
-        yield {}
+        yield sqlite(tmp_path)
         return
     with postgres() as url:
         yield {"CODEXPROXY_DATABASE_URL": url}
+
+
+def sqlite(folder: Path) -> dict[str, str]:
+    return {"CODEXPROXY_DATABASE_URL": f"sqlite:///{folder / 'limits.sqlite3'}"}
 
 
 def used_of(server: Server, key: str) -> list[int]:
@@ -75,9 +81,9 @@ def test_of_two_hundred_at_once_ten_are_served(
     assert [server.stop() for server in servers] == [0, 0]
 
 
-def test_what_a_killed_process_held_comes_back(sim: Simulator, prepared: Start) -> None:
+def test_what_a_killed_process_held_comes_back(sim: Simulator, prepared: Start, tmp_path: Path) -> None:
     sim.add_account("only").script(Silence())
-    first, second = two_processes(sim, prepared, {})
+    first, second = two_processes(sim, prepared, sqlite(tmp_path))
     _, key = make_key(first, limits=[limit(1)])
     until(lambda: usage(second, key).status == 200, 2.0, "the other process knows the key")
     with closing(in_flight(first, sim, key)):
@@ -85,7 +91,7 @@ def test_what_a_killed_process_held_comes_back(sim: Simulator, prepared: Start) 
         os.kill(first.pid, signal.SIGKILL)
     assert ask_with(second, key).status == 429
     # Nobody prolongs it any more; we do not wait for its end but put it into the past.
-    with closing(sqlite3.connect(first.database, timeout=10)) as database, database:
+    with closing(sqlite3.connect(tmp_path / "limits.sqlite3", timeout=10)) as database, database:
         moved = database.execute("UPDATE proxy_reservation SET expires_at = '2020-01-01 00:00:00'")
         assert moved.rowcount == 1
     assert ask_with(second, key).status == 200
