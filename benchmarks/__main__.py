@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,9 +30,14 @@ class Target:
     name: str
     base_url: str
     pid: int | None = None
+    headers: tuple[str, ...] = ()
     rates: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     firsts_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     cpu_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
+# codexproxy again, asked with an API key that has limits.
+KEYED = "with a key"
 
 
 def free_port() -> int:
@@ -92,6 +98,7 @@ def measure(target: Target, workload: Workload, scale: float) -> None:
         workload.name,
         "--scale",
         str(scale),
+        *(part for header in target.headers for part in ("--header", header)),
     ]
     output = subprocess.run(pinned(1, command), cwd=ROOT, check=True, capture_output=True).stdout
     result = json.loads(output)
@@ -115,6 +122,26 @@ def import_account(environment: dict[str, str], folder: Path) -> None:
             [sys.executable, "manage.py", *command], cwd=ROOT, env={**os.environ, **environment}, check=True,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
+
+
+def limited_key(base_url: str) -> str:
+    """A key with room for everything, whose limits are counted all the same; and a list that admits us."""
+
+    def post(path: str, payload: dict[str, object]) -> dict[str, str]:
+        request = urllib.request.Request(
+            base_url + path, json.dumps(payload).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found: dict[str, str] = json.load(answer)
+            return found
+
+    post("/api/firewall/ips", {"ipAddress": "127.0.0.0/8"})
+    kinds = ("requests", "total_tokens", "cost_usd")
+    limits = [{"limitType": kind, "limitWindow": "daily", "maxValue": 10**15} for kind in kinds]
+    key = post("/api/api-keys/", {"name": "bench", "limits": limits})["key"]
+    # Every process knows a new key within two seconds.
+    time.sleep(2)
+    return key
 
 
 def report(targets: list[Target], workloads: list[Workload]) -> None:
@@ -169,6 +196,8 @@ def main() -> None:
             Target("bare", f"http://127.0.0.1:{bare}", bare_process.pid),
             Target("codexproxy", f"http://127.0.0.1:{ours}", ours_process.pid),
         ]
+        key = limited_key(targets[-1].base_url)
+        targets.append(Target(KEYED, targets[-1].base_url, ours_process.pid, headers=(f"x-api-key: {key}",)))
         for target in targets:
             measure(target, SINGLE, 0.2)
             target.rates.clear(), target.firsts_ms.clear(), target.cpu_ms.clear()

@@ -20,6 +20,7 @@ from unfold.admin import TabularInline as UnfoldTabularInline
 from unfold.decorators import action as unfold_action
 from unfold.decorators import display as unfold_display
 from unfold.views import ChangeList as UnfoldChangeList
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 __all__ = [
     "KeysetChangeList",
@@ -27,6 +28,8 @@ __all__ = [
     "ModelAdmin",
     "ReadOnlyModelAdmin",
     "TabularInline",
+    "TextInput",
+    "Textarea",
     "WindowView",
     "action",
     "display",
@@ -46,12 +49,14 @@ if TYPE_CHECKING:
     from django.contrib.admin import TabularInline as ClassicTabularInline
     from django.contrib.admin import action, display
     from django.contrib.admin.views.main import ChangeList
+    from django.forms import Textarea, TextInput
 
     ModelAdmin = ClassicModelAdmin[Any]
     TabularInline = ClassicTabularInline[Any, Any]
 else:
     ModelAdmin, TabularInline, ChangeList = UnfoldModelAdmin, UnfoldTabularInline, UnfoldChangeList
     action, display = unfold_action, unfold_display
+    TextInput, Textarea = UnfoldAdminTextInputWidget, UnfoldAdminTextareaWidget
 
 
 class ReadOnlyModelAdmin(ModelAdmin):

@@ -20,6 +20,7 @@ from accounts.models import JobRun
 from accounts.tokens import refresh_due
 from codexproxy.db import DatabaseThread
 from codexproxy.tasks import spawn
+from proxy.reservation_services import reservations_reclaim
 from proxy.retention import trim
 from proxy.runtime import Runtime
 from usage.refresh import UsageRefresher
@@ -30,6 +31,7 @@ Clock = Callable[[], datetime]
 
 TOKENS_EVERY_S = 60.0
 RETENTION_EVERY_S = 3600.0
+RESERVATIONS_EVERY_S = 60.0
 # A lease outlives the pause between two runs, so that the jobs stay with the process that has them.
 SHORTEST_LEASE_S = 60.0
 # The jobs of a process begin one after the other, and not in step with those of its neighbours.
@@ -63,6 +65,11 @@ def jobs(runtime: Runtime, thread: DatabaseThread, stop: asyncio.Event) -> list[
             "refresh tokens before they expire",
             TOKENS_EVERY_S,
             lambda: refresh_due(runtime.refresher, thread, timezone.now()),
+        ),
+        Job(
+            "give back what ended processes held of limits",
+            RESERVATIONS_EVERY_S,
+            lambda: thread.run(reservations_reclaim, now=timezone.now()),
         ),
         Job("retention", RETENTION_EVERY_S, lambda: thread.run(trim, now=timezone.now())),
     ]

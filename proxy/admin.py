@@ -10,8 +10,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from codexproxy.admin_base import ModelAdmin
+from proxy import firewall_admin, key_admin
 from proxy.models import Settings, StickySession
 from proxy.settings_services import settings_get, settings_update
+
+# Django looks for this module only; the pages of the others are registered by being imported.
+__all__ = ["firewall_admin", "key_admin"]
 
 
 @admin.register(Settings)
@@ -23,6 +27,13 @@ class SettingsAdmin(ModelAdmin):
                 "fields": ("routing_strategy", "prefer_earlier_reset", "affinity_enabled"),
                 "description": "Which account serves a request. A change holds within two seconds, "
                 "for conversations that begin after it.",
+            },
+        ),
+        (
+            "Access",
+            {
+                "fields": ("key_auth_required",),
+                "description": "Who may use the pool. Keys are made under API keys.",
             },
         ),
         (

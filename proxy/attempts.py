@@ -46,6 +46,8 @@ class Turn:
     turn_state: str
     record: Record
     native: bool = True
+    # The accounts that the client's key is bound to; None: any.
+    accounts: frozenset[str] | None = None
     # The conversation is named by a key of our own making: it is forgotten sooner.
     has_derived_key: bool = False
     plans_without_model: frozenset[str] = frozenset()
@@ -180,6 +182,7 @@ class Attempts:
             excluded=self._excluded,
             only=only,
             plans_without_model=self._turn.plans_without_model,
+            accounts=self._turn.accounts,
             strategy=settings.routing_strategy,
             prefer_earlier_reset=settings.prefer_earlier_reset,
         )
@@ -411,7 +414,7 @@ class Attempts:
     def _out_of_candidates(self, refusal: Refusal, only: str | None) -> Surfaced:
         if only is not None:
             # Nobody else can read the conversation: its owner's reason is the answer.
-            own = tuple(account for account in refusal.passed_over if account.account_id == only)
+            own = tuple(account for account in refusal.own if account.account_id == only)
             refusal = Refusal(own or refusal.passed_over)
         if self._last is not None:
             return surfaced(self._last.error, refusal.passed_over, native=self._turn.native)

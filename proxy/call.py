@@ -10,7 +10,7 @@ from typing import Any
 from codexproxy.locality import Facts, facts_from_scope, resolve_client
 from codexproxy.request_id import incoming_request_id
 from proxy import limits
-from proxy.access import check_access
+from proxy.access import Access
 from proxy.answer import Answer, Send
 from proxy.body import Receive, decoded, read_body
 from proxy.errors import ProxyError
@@ -34,6 +34,8 @@ class Call:
     facts: Facts
     record: Record
     runtime: Runtime
+    # Who has come in.
+    access: Access = Access()
     # Once the dialect is known: who tells the client what goes wrong.
     sink: Sink | None = None
     # How upstream is asked, where it is not over HTTP.
@@ -49,7 +51,7 @@ async def received(scope: Scope, receive: Receive, send: Send) -> Call:
     facts = facts_from_scope(scope)
     is_native = scope["path"].startswith("/backend-api")
     keep_alive = KEEP_ALIVE_NATIVE if is_native else KEEP_ALIVE_COMMENT
-    client = resolve_client(facts, running.rules.trusted_proxies)
+    client = resolve_client(facts, running.gatekeeper.rules.trusted_proxies)
     record = Record(
         request_id=request_id,
         requested_at=datetime.now(UTC),
@@ -62,8 +64,9 @@ async def received(scope: Scope, receive: Receive, send: Send) -> Call:
 
 
 def admit(call: Call) -> None:
-    """Raises AccessDenied for whoever may not come in: asked for each request, and each turn of a socket."""
-    check_access(call.facts, call.runtime.rules)
+    """Let in, or raise AccessDenied or Busy: asked for each request, and again for each turn of a socket."""
+    call.access = call.runtime.gatekeeper.admit(call.facts, call.headers, call.record.path)
+    call.record.api_key_id = call.access.key_id
 
 
 def canonical(path: str) -> str:

@@ -12,6 +12,7 @@ from proxy.body import ClientGone, Receive
 from proxy.call import Call, Scope, admit, canonical, note_gone, received, refuse
 from proxy.errors import MethodNotAllowed, NotFound, ProxyError
 from proxy.listings import codex_models, v1_models
+from proxy.self_service import usage, usage_page
 from proxy.turns import codex_responses, v1_chat_completions, v1_responses
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ async def proxy_http(scope: Scope, receive: Receive, send: Send) -> None:
 async def _routed(call: Call) -> None:
     handler = route(call.scope["method"], call.scope["path"])
     call.is_recorded = handler in _RECORDED
-    admit(call)
+    if handler not in _OWN_ACCESS:
+        admit(call)
     await handler(call)
 
 
@@ -73,10 +75,14 @@ def route(method: str, path: str) -> Handler:
 
 _RECORDED = frozenset({codex_responses, v1_responses, v1_chat_completions})
 
+# They belong to one key, and ask for it themselves.
+_OWN_ACCESS = frozenset({usage, usage_page})
+
 _ROUTES: dict[str, dict[str, Handler]] = {
     "/backend-api/codex/responses": {"POST": codex_responses},
     "/v1/responses": {"POST": v1_responses},
     "/v1/chat/completions": {"POST": v1_chat_completions},
     "/backend-api/codex/models": {"GET": codex_models},
     "/v1/models": {"GET": v1_models},
+    "/v1/usage": {"GET": usage, "POST": usage_page},
 }

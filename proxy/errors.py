@@ -5,6 +5,7 @@ ProxyError
 ├── NotFound            404
 ├── MethodNotAllowed    405  carries Allow
 ├── AccessDenied        401, 403
+├── Busy                429  carries Retry-After
 ├── TooLarge            413
 └── Surfaced            any  no account could serve, or upstream's own refusal
 """
@@ -71,9 +72,18 @@ class MethodNotAllowed(ProxyError):
 
 
 class AccessDenied(ProxyError):
-    def __init__(self, status: int, code: str, message: str) -> None:
-        kind = "authentication_error" if status == 401 else "permission_error"
-        super().__init__(status, code, message, type=kind)
+    def __init__(self, status: int, code: str, message: str, *, kind: str = "", param: str = "") -> None:
+        kind = kind or ("authentication_error" if status == 401 else "permission_error")
+        challenge = ((b"www-authenticate", b"Bearer"),) if status == 401 else ()
+        super().__init__(status, code, message, type=kind, param=param or None, headers=challenge)
+
+
+class Busy(ProxyError):
+    """Too much at once, of everybody or of one client; trying again helps."""
+
+    def __init__(self, message: str, retry_after_s: float, code: str = "server_busy") -> None:
+        wait = b"%d" % max(1, round(retry_after_s))
+        super().__init__(429, code, message, type="rate_limit_error", headers=((b"retry-after", wait),))
 
 
 class TooLarge(ProxyError):

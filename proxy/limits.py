@@ -68,3 +68,24 @@ FOREIGN_ITEMS = 2_000
 SNAPSHOT_POLL_S = 1.0
 AFFINITY_FLUSH_S = 1.0
 RECORDS_WAITING = 10_000
+
+# Keys, and who may come in.
+# Wrong keys from one address within the period; then 429.
+WRONG_KEYS = 8
+WRONG_KEYS_PERIOD_S = 60.0
+ADDRESSES_REMEMBERED = 10_000
+REFUSALS_REMEMBERED = 200
+# Requests that answer a turn, in one process.
+TURNS_IN_FLIGHT = 1_000
+KEY_BUSY_RETRY_AFTER_S = 2
+
+# Limits of keys: what a request is taken to use until it has ended.
+BYTES_PER_TOKEN = 4
+RESERVED_INPUT_TOKENS = 272_000
+RESERVED_OUTPUT_TOKENS = 2_048
+RESERVE_TIMEOUT_S = 10.0
+SETTLE_WITHIN_S = 0.05
+RESERVATIONS_GROUP = 500
+# A process that lives prolongs its reservations in time; those of one that died end after this.
+RESERVATION_S = 30.0
+RESERVATION_PROLONG_S = 10.0

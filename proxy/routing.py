@@ -79,6 +79,8 @@ class PassedOver:
     by_limit: bool = False
     # It could never serve this request, so that it says nothing about the pool.
     is_unsuited: bool = False
+    # Not an account of the client's key: nothing of it is told to that client.
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class Ask:
     only: str | None = None
     # Plans that are known to lack the model.
     plans_without_model: frozenset[str] = frozenset()
+    # The accounts that the client's key is bound to; None: any.
+    accounts: frozenset[str] | None = None
     strategy: str = "capacity_weighted"
     prefer_earlier_reset: bool = False
 
@@ -112,18 +116,27 @@ class Refusal:
     passed_over: tuple[PassedOver, ...]
 
     @property
+    def own(self) -> tuple[PassedOver, ...]:
+        """The accounts that the client may use, and may hear of."""
+        return tuple(account for account in self.passed_over if not account.is_foreign)
+
+    @property
     def only_limits(self) -> bool:
-        suited = [account for account in self.passed_over if not account.is_unsuited]
+        suited = [account for account in self.own if not account.is_unsuited]
         return bool(suited) and all(account.by_limit for account in suited)
 
     @property
     def earliest_return(self) -> float | None:
-        times = [account.until for account in self.passed_over if account.by_limit and account.until]
+        times = [account.until for account in self.own if account.by_limit and account.until]
         return min(times, default=None)
 
 
 def obstacle(candidate: Candidate, ask: Ask, now: float) -> PassedOver | None:
     """Why this account cannot serve now; None when it can."""
+    if ask.accounts is not None and candidate.account_id not in ask.accounts:
+        return PassedOver(
+            candidate.account_id, candidate.label, "not an account of this API key", is_foreign=True
+        )
     excluded = ask.excluded.get(candidate.account_id)
     if excluded is not None:
         return excluded

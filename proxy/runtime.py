@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
@@ -23,10 +23,14 @@ from codexproxy.http import HttpClient
 from codexproxy.tasks import spawn
 from proxy import limits
 from proxy.access import AccessRules
+from proxy.admission import Admission
 from proxy.affinity import Affinity
 from proxy.attempts import Services
 from proxy.catalogue import Catalogue, CatalogueCache, Key
+from proxy.firewall_services import refusals_store
+from proxy.gatekeeper import Gatekeeper
 from proxy.pool import Member, Pool, candidates_of
+from proxy.reservations import Reservations
 from proxy.routing import Candidate
 from proxy.selectors import (
     load_snapshot,
@@ -122,6 +126,18 @@ class Threads:
     snapshots: DatabaseThread
     services: DatabaseThread
     records: DatabaseThread
+    # Room in keys' limits: requests wait for it.
+    limits: DatabaseThread
+    # What clients ask to see.
+    reads: DatabaseThread
+
+    @classmethod
+    def started(cls) -> Threads:
+        return cls(*(DatabaseThread(field.name) for field in fields(cls)))
+
+    async def close(self) -> None:
+        for field in fields(self):
+            await asyncio.to_thread(getattr(self, field.name).close)
 
 
 class EndsAfterTurn(Protocol):
@@ -132,9 +148,7 @@ class Runtime:
     """Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self.threads = Threads(
-            DatabaseThread("snapshots"), DatabaseThread("services"), DatabaseThread("records")
-        )
+        self.threads = Threads.started()
         self.client = HttpClient()
         ledger = DatabaseLedger(self.threads.services)
         self.pool = Pool(ledger, time.time, random.Random())  # noqa: S311 - a choice, not a secret
@@ -154,10 +168,13 @@ class Runtime:
         self.is_draining = False
         self.catalogue = CatalogueCache(self.services, self._keep_catalogue)
         self.writer = RecordWriter(self.threads.records, capacity=limits.RECORDS_WAITING)
-        self.rules = AccessRules(settings.TRUSTED_PROXIES, settings.NAMED_HOSTS)
+        self.gatekeeper = Gatekeeper(AccessRules(settings.TRUSTED_PROXIES, settings.NAMED_HOSTS), time.time)
+        self._reservations = Reservations(self.threads.limits)
+        self.admission = Admission(self._reservations, self._has_limits)
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
+        self._limited: set[int] = set()
         self._shares_conversations = connection.vendor != "sqlite"
 
     def begin_drain(self) -> None:
@@ -166,16 +183,17 @@ class Runtime:
             socket.end_after_turn()
 
     async def start(self) -> None:
-        self.pool.swap(await self.threads.snapshots.run(load_snapshot))
+        await self.refresh_snapshot()
         for key, entry in await self.threads.snapshots.run(remembered_conversations):
             self.affinity.load(key, entry)
         for known, catalogue in await self.threads.snapshots.run(remembered_catalogues):
             self.catalogue.load(known, catalogue)
         await self.writer.start()
+        await self._reservations.start()
         changes.subscribe(self._notice)
         self._tasks = [
             spawn(self._follow_changes(), name="snapshot"),
-            spawn(self._store_conversations(), name="conversations"),
+            spawn(self._store_on(), name="conversations and refusals"),
         ]
 
     async def stop(self) -> None:
@@ -186,10 +204,11 @@ class Runtime:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._ledger.flush()
         await self._store_changed_conversations()
+        await self._store_refused()
+        await self._reservations.stop()
         await self.writer.stop()
         await self.client.close()
-        for thread in (self.threads.snapshots, self.threads.services, self.threads.records):
-            await asyncio.to_thread(thread.close)
+        await self.threads.close()
 
     async def recall(self, key: str) -> None:
         """Where several processes serve, another one may know this conversation."""
@@ -199,7 +218,13 @@ class Runtime:
                 self.affinity.load(key, entry)
 
     async def refresh_snapshot(self) -> None:
-        self.pool.swap(await self.threads.snapshots.run(load_snapshot))
+        snapshot = await self.threads.snapshots.run(load_snapshot)
+        self.pool.swap(snapshot)
+        self.gatekeeper.take(snapshot.access)
+        self._limited = {key.id for key in snapshot.access.keys.values() if key.has_limits}
+
+    def _has_limits(self, key_id: int) -> bool:
+        return key_id in self._limited
 
     def _keep_catalogue(self, key: Key, catalogue: Catalogue) -> None:
         spawn(self._store_catalogue(key, catalogue), name="catalogue")
@@ -230,10 +255,20 @@ class Runtime:
             except DatabaseError:
                 logger.warning("the database cannot be read; going on with what is known", exc_info=True)
 
-    async def _store_conversations(self) -> None:
+    async def _store_on(self) -> None:
         while True:
             await asyncio.sleep(limits.AFFINITY_FLUSH_S)
             await self._store_changed_conversations()
+            await self._store_refused()
+
+    async def _store_refused(self) -> None:
+        refused = self.gatekeeper.take_refused()
+        if not refused:
+            return
+        try:
+            await self.threads.services.run(refusals_store, refused=refused)
+        except DatabaseError:
+            logger.warning("%d refusals of the firewall could not be written", len(refused), exc_info=True)
 
     async def _store_changed_conversations(self) -> None:
         entries = self.affinity.take_changed()

@@ -12,8 +12,11 @@ from accounts.identity import upstream_account_id
 from accounts.models import Account
 from accounts.selectors import accounts_for_pool
 from proxy import limits
+from proxy.access import AccessView
 from proxy.affinity import Entry
 from proxy.catalogue import Catalogue, Key
+from proxy.firewall_services import firewall_networks
+from proxy.key_selectors import key_views
 from proxy.models import ModelCatalogue, Settings, StickySession
 from proxy.routing import Window
 from proxy.snapshot import AccountView, SettingsView, Snapshot
@@ -28,12 +31,18 @@ def load_snapshot() -> Snapshot:
     version = current_version()
     windows = current_windows()
     accounts = tuple(_view(account, windows.get(account.pk, {})) for account in accounts_for_pool())
-    return Snapshot(version, accounts, _settings())
-
-
-def _settings() -> SettingsView:
     row = Settings.objects.filter(pk=1).first() or Settings()
-    return SettingsView(row.routing_strategy, row.prefer_earlier_reset, row.affinity_enabled)
+    settings = SettingsView(row.routing_strategy, row.prefer_earlier_reset, row.affinity_enabled)
+    return Snapshot(version, accounts, settings, _access(row))
+
+
+def _access(row: Settings) -> AccessView:
+    return AccessView(
+        firewall=firewall_networks(),
+        key_auth_required=row.key_auth_required,
+        totp_required=row.require_totp,
+        keys=key_views(),
+    )
 
 
 def _view(account: Account, windows: dict[str, CurrentWindow]) -> AccountView:

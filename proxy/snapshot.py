@@ -1,10 +1,11 @@
-"""Pure: the picture of accounts and settings that the data plane works from; swapped whole."""
+"""Pure: the picture of accounts, settings and access that the data plane works from; swapped whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from proxy.access import AccessView
 from proxy.routing import Window
 
 
@@ -40,3 +41,4 @@ class Snapshot:
     version: int
     accounts: tuple[AccountView, ...] = ()
     settings: SettingsView = SettingsView()
+    access: AccessView = AccessView()

@@ -58,7 +58,9 @@ def nobody(refusal: Refusal) -> Surfaced:
     """No account could be tried."""
     if refusal.only_limits:
         return usage_limit(None, refusal.passed_over)
-    if not refusal.passed_over:
+    if refusal.passed_over and not refusal.own:
+        message = "None of the accounts that this API key may use is in the pool."
+    elif not refusal.passed_over:
         message = "There is no account in the pool yet: add one in the dashboard."
     else:
         message = "No account can serve this request." + reasons(refusal.passed_over)
@@ -81,7 +83,8 @@ def lost_response() -> Surfaced:
 
 def reasons(passed_over: tuple[PassedOver, ...]) -> str:
     """Each account's reason and its return, for a person to read."""
-    parts = [f"{account.label}: {account.reason}{_return(account.until)}" for account in passed_over]
+    own = Refusal(passed_over).own
+    parts = [f"{account.label}: {account.reason}{_return(account.until)}" for account in own]
     return " (" + "; ".join(parts) + ")" if parts else ""
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from codexproxy.tasks import spawn
+from proxy.access import Access
 from proxy.affinity import TURN_STATE, conversation_key
 from proxy.attempts import Attempts, Turn
 from proxy.body import ClientGone, Receive
@@ -19,6 +20,7 @@ from proxy.dialects.frames import read_frame, read_responses_frame
 from proxy.dialects.responses import read_responses_request
 from proxy.errors import Surfaced
 from proxy.headers import forwarded
+from proxy.policy import permitted
 from proxy.sinks import CollectedResponse, Sink
 
 
@@ -30,21 +32,23 @@ async def codex_responses(call: Call) -> None:
 
 async def v1_responses(call: Call) -> None:
     """POST /v1/responses: an event stream, or one object."""
-    request = read_responses_request(await whole_body(call), models=call.runtime.catalogue.models)
+    models = call.runtime.catalogue.models
+    request = read_responses_request(await whole_body(call), call.access.owner, models)
     sink = event_sink(call, keeps_events=False) if request.is_stream else CollectedResponse(call.answer)
     await _answer_turn(call, request.upstream, sink, native=False, has_derived_key=request.has_derived_key)
 
 
 async def v1_chat_completions(call: Call) -> None:
     """POST /v1/chat/completions: chunks, or one completion."""
-    request = read_chat_request(await whole_body(call), models=call.runtime.catalogue.models)
+    models = call.runtime.catalogue.models
+    request = read_chat_request(await whole_body(call), call.access.owner, models)
     if request.dropped:
         call.answer.own_headers.append((b"x-codexproxy-dropped", ", ".join(request.dropped).encode()))
     record, upstream = call.record, request.responses
     chat = ChatAnswer(
         f"chatcmpl-{record.request_id}",
         int(record.requested_at.timestamp()),
-        upstream.upstream.model,
+        call.access.model_for(upstream.upstream.model),
         include_usage=request.include_usage,
     )
     sink = ChatStream(call.answer, chat) if upstream.is_stream else CollectedChat(call.answer, chat)
@@ -53,7 +57,8 @@ async def v1_chat_completions(call: Call) -> None:
 
 async def frame_turn(call: Call, text: bytes, *, native: bool) -> None:
     """A frame of a websocket: answered with frames. A warm-up is on record only when it fails."""
-    frame = read_frame(text) if native else read_responses_frame(text, models=call.runtime.catalogue.models)
+    models = call.runtime.catalogue.models
+    frame = read_frame(text) if native else read_responses_frame(text, call.access.owner, models)
     call.is_recorded = not frame.is_warm_up
     try:
         sink = event_sink(call, keeps_events=True)
@@ -67,6 +72,7 @@ async def _answer_turn(
 ) -> None:
     """One turn, in whichever dialect: the same attempts, the same record."""
     record = call.record
+    request = permitted(request, call.access.key)
     record.model, record.reasoning_effort = request.model, request.reasoning_effort
     record.service_tier = request.service_tier
     record.conversation = conversation_key(call.headers, request.prompt_cache_key)
@@ -80,11 +86,15 @@ async def _answer_turn(
         turn_state=call.headers.get(TURN_STATE, ""),
         record=record,
         native=native,
+        accounts=call.access.accounts,
         has_derived_key=has_derived_key and record.conversation == request.prompt_cache_key,
         plans_without_model=call.runtime.catalogue.plans_without(request.model),
         transport=call.transport,
     )
-    await _unless_gone(call, _serve(call, turn, sink))
+    # A warm-up asks for no answer, so that it takes no room of its key.
+    access = call.access if call.is_recorded else Access()
+    async with call.runtime.admission.turn(access, request, record, native=native):
+        await _unless_gone(call, _serve(call, turn, sink))
 
 
 async def _serve(call: Call, turn: Turn, sink: Sink) -> None:

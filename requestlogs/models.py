@@ -53,6 +53,12 @@ class RequestRecord(models.Model):
             models.Index(fields=["-requested_at"], name="record_newest"),
             models.Index(fields=["account_id", "-requested_at"], name="record_account_newest"),
             models.Index(fields=["status", "-id"], name="record_status_newest"),
+            # A key's own usage, and what a new limit starts from; rows of nobody's key are not in it.
+            models.Index(
+                fields=["api_key_id", "-requested_at"],
+                name="record_key_newest",
+                condition=models.Q(api_key_id__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -108,6 +108,29 @@ def _forced(body: bytes, fields: dict[str, msgspec.Raw]) -> bytes:
         return body
     kept = {name: value for name, value in fields.items() if name not in refused}
     return msgspec.json.encode({**kept, "store": _FALSE, "stream": _TRUE})
+
+
+def with_enforced(
+    request: CodexRequest, *, model: str = "", effort: str = "", tier: str | None = None
+) -> CodexRequest:
+    """A copy that asks for these; "" leaves what was asked, the tier only with None ("" asks for none)."""
+    fields: dict[str, Any] = dict(decoded_fields(request.body))
+    if model:
+        fields["model"] = model
+    if effort:
+        reasoning = plain_value(fields.get("reasoning"))
+        fields["reasoning"] = {**(reasoning if isinstance(reasoning, dict) else {}), "effort": effort}
+    if tier is not None:
+        fields.pop("service_tier", None)
+        if tier:
+            fields["service_tier"] = tier
+    return replace(
+        request,
+        body=msgspec.json.encode(fields),
+        model=model or request.model,
+        reasoning_effort=effort or request.reasoning_effort,
+        service_tier=request.service_tier if tier is None else tier,
+    )
 
 
 def _text(fields: dict[str, msgspec.Raw], name: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -26,6 +26,10 @@ _BUNDLED = (
     "gpt-5.2",
 )
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
+
+
+class _Entry(msgspec.Struct):
+    slug: str = ""
 
 
 def catalogue_query(query_string: str) -> str:
@@ -101,6 +105,18 @@ def _aliases(model: dict[str, Any]) -> list[dict[str, Any]]:
         for effort in efforts
         if effort in EFFORTS
     ]
+
+
+def filtered_catalogue(catalogue: bytes, is_listed: Callable[[str], bool]) -> bytes:
+    """Upstream's catalogue with only some of its models, each as it came."""
+    try:
+        payload = msgspec.json.decode(catalogue, type=dict[str, msgspec.Raw])
+        entries = msgspec.json.decode(payload["models"], type=list[msgspec.Raw])
+        kept = [entry for entry in entries if is_listed(msgspec.json.decode(entry, type=_Entry).slug)]
+    except (msgspec.MsgspecError, KeyError):
+        # SECURITY: what cannot be read cannot be filtered.
+        return b'{"models":[]}'
+    return msgspec.json.encode({**payload, "models": kept})
 
 
 def bundled_models() -> dict[str, dict[str, Any]]:

@@ -271,7 +271,11 @@ def test_usage_is_refreshed_at_its_interval_or_not_at_all(
 ) -> None:
     settings.USAGE_REFRESH_INTERVAL_S = interval_s
     names = {name: each.every_s for name, each in found(thread).items()}
-    expected = {"refresh tokens before they expire": 60.0, "retention": 3600.0}
+    expected = {
+        "refresh tokens before they expire": 60.0,
+        "give back what ended processes held of limits": 60.0,
+        "retention": 3600.0,
+    }
     assert names == (expected | {"refresh usage": 60} if has_usage else expected)
 
 

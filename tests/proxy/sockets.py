@@ -18,6 +18,7 @@ from proxy.answer import Answer
 from proxy.attempts import Services
 from proxy.call import Call
 from proxy.events import TERMINAL
+from proxy.gatekeeper import Gatekeeper
 from proxy.simulator import Served
 from proxy.upstream import Upstream
 from proxy.upstream_socket import UpstreamSockets
@@ -63,7 +64,8 @@ class SocketPlane(DataPlane):
             client_sockets=set(),
             is_draining=False,
             writer=SimpleNamespace(put=self.records.append),
-            rules=AccessRules(),
+            gatekeeper=Gatekeeper(AccessRules(), self.clock),
+            admission=SimpleNamespace(turn=_any_turn),
             recall=self._recall,
             catalogue=SimpleNamespace(
                 models=(), plans_without=lambda model: frozenset(), sync_now_and_then=lambda: None
@@ -72,6 +74,12 @@ class SocketPlane(DataPlane):
 
     async def _recall(self, key: str) -> None:
         return
+
+
+@asynccontextmanager
+async def _any_turn(*args: object, **options: object) -> AsyncIterator[None]:
+    """Nobody here has a key with limits."""
+    yield
 
 
 @dataclass

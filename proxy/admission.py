@@ -1,0 +1,102 @@
+"""What a turn needs before it may go out, whichever way it came: a place here, one under its key, room in
+the key's limits. All of it is given back at the turn's end, however that comes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from proxy import limits
+from proxy.access import Access
+from proxy.budgets import Claim, Held, OverLimit, Settlement, estimate, over_limit, spent
+from proxy.dialects.codex import CodexRequest
+from proxy.errors import Busy, ProxyError
+from proxy.keys import KeyView
+from proxy.reservations import LimitsUnavailable, Reservations
+from requestlogs.records import Record
+
+
+class Admission:
+    """One in each process. `has_limits` is asked at a turn's end: its key may have got some meanwhile."""
+
+    def __init__(
+        self,
+        reservations: Reservations,
+        has_limits: Callable[[int], bool],
+        *,
+        capacity: int = limits.TURNS_IN_FLIGHT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._reservations = reservations
+        self._has_limits = has_limits
+        self._capacity = capacity
+        self._clock = clock
+        self._by_key: Counter[int] = Counter()
+        self.in_flight = 0
+
+    @asynccontextmanager
+    async def turn(
+        self, access: Access, request: CodexRequest, record: Record, *, native: bool
+    ) -> AsyncIterator[None]:
+        """Around one turn, from before its first attempt until its record is complete.
+
+        Raises Busy, and ProxyError for a key over its limit.
+        """
+        with self._place(access.key):
+            if access.key is None:
+                yield
+                return
+            held = await self._held(access.key, request, native) if access.key.has_limits else None
+            try:
+                yield
+            finally:
+                self._settle(access.key, request.model, record, held)
+
+    @contextmanager
+    def _place(self, key: KeyView | None) -> Iterator[None]:
+        if self.in_flight >= self._capacity:
+            raise Busy(
+                "The server is busy: it answers as many requests as it can.", limits.BUSY_RETRY_AFTER_S
+            )
+        if key is not None and key.max_parallel is not None and self._by_key[key.id] >= key.max_parallel:
+            raise Busy(
+                f"This API key may have {key.max_parallel} requests running at once.",
+                limits.KEY_BUSY_RETRY_AFTER_S,
+                "rate_limit_exceeded",
+            )
+        self.in_flight += 1
+        if key is not None:
+            self._by_key[key.id] += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            if key is not None:
+                self._by_key[key.id] -= 1
+                if not self._by_key[key.id]:
+                    del self._by_key[key.id]
+
+    async def _held(self, key: KeyView, request: CodexRequest, native: bool) -> Held:
+        amounts = estimate(len(request.body), request.model, request.service_tier)
+        try:
+            answer = await self._reservations.reserve(Claim(key.id, request.model, amounts))
+        except LimitsUnavailable:
+            # SECURITY: a budget that cannot be looked at is not an open one.
+            raise ProxyError(
+                503,
+                "limits_unavailable",
+                "The limits of this API key cannot be checked now. Try again in a moment.",
+                "server_error",
+                headers=((b"retry-after", b"%d" % limits.BUSY_RETRY_AFTER_S),),
+            ) from None
+        if isinstance(answer, OverLimit):
+            raise over_limit(answer, native=native, now=self._clock())
+        return answer
+
+    def _settle(self, key: KeyView, model: str, record: Record, held: Held | None) -> None:
+        if held is None and not self._has_limits(key.id):
+            return
+        self._reservations.settle(Settlement(key.id, model, spent(record), held))

@@ -1,0 +1,63 @@
+"""The dashboard's JSON: the firewall's list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from codexproxy.errors import DashboardError
+from codexproxy.locality import facts_from_pairs, resolve_client
+from proxy.firewall import InvalidEntry, entry_text, parse_entry
+from proxy.firewall_services import EntryExists, firewall_add, firewall_remove
+from proxy.models import FirewallEntry
+
+
+@api_view(["GET", "POST"])
+def firewall_ips(request: Request) -> Response:
+    if request.method == "POST":
+        return Response(_shown(_added(request)))
+    entries = [_shown(entry) for entry in FirewallEntry.objects.all()]
+    facts = facts_from_pairs(request.META.get("REMOTE_ADDR"), request.headers.items())
+    client = resolve_client(facts, settings.TRUSTED_PROXIES)
+    return Response(
+        {
+            "mode": "allowlist_active" if entries else "allow_all",
+            "entries": entries,
+            "yourAddress": str(client) if client is not None else None,
+        }
+    )
+
+
+@api_view(["DELETE"])
+def firewall_ip(request: Request, ip: str) -> Response:
+    try:
+        firewall_remove(network=entry_text(parse_entry(ip)))
+    except (InvalidEntry, FirewallEntry.DoesNotExist):
+        raise DashboardError(404, "ip_not_found", f"{ip} is not on the list") from None
+    return Response({"status": "deleted"})
+
+
+def _added(request: Request) -> FirewallEntry:
+    payload: Any = request.data
+    text = payload.get("ipAddress") if isinstance(payload, dict) else None
+    note = payload.get("note", "") if isinstance(payload, dict) else ""
+    if not isinstance(text, str) or not isinstance(note, str):
+        raise DashboardError(422, "validation_error", 'Send {"ipAddress": an address or a network}.')
+    try:
+        return firewall_add(text=text, note=note)
+    except InvalidEntry as error:
+        raise DashboardError(400, "invalid_ip", str(error)) from error
+    except EntryExists as error:
+        raise DashboardError(409, "ip_exists", f"{error} is on the list already") from error
+
+
+def _shown(entry: FirewallEntry) -> dict[str, Any]:
+    return {
+        "ipAddress": entry.network,
+        "note": entry.note,
+        "createdAt": f"{entry.created_at:%Y-%m-%dT%H:%M:%SZ}",
+    }

@@ -1,0 +1,122 @@
+"""Reads about API keys: what the data plane works from, and what a key has used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
+from django.utils import timezone
+
+from proxy.budgets import LimitState
+from proxy.keys import KeyView
+from proxy.models import ApiKey, ApiKeyLimit
+from requestlogs.models import RequestRecord
+
+
+def key_views() -> dict[str, KeyView]:
+    """Every key by its hash; disabled ones too, so that their holders are told what is wrong."""
+    limited = set(ApiKeyLimit.objects.values_list("key_id", flat=True))
+    return {row.key_hash: _view(row, row.pk in limited) for row in ApiKey.objects.all()}
+
+
+def _view(row: ApiKey, has_limits: bool) -> KeyView:
+    return KeyView(
+        id=row.pk,
+        name=row.name,
+        enabled=row.enabled,
+        expires_at=row.expires_at.timestamp() if row.expires_at else None,
+        allowed_models=frozenset(row.allowed_models),
+        enforced_model=row.enforced_model,
+        enforced_effort=row.enforced_effort,
+        allowed_efforts=frozenset(row.allowed_efforts),
+        enforced_tier=row.enforced_tier,
+        max_parallel=row.max_parallel,
+        accounts=bound_accounts(row),
+        has_limits=has_limits,
+    )
+
+
+def bound_accounts(row: ApiKey) -> frozenset[str] | None:
+    """The accounts that a key may use; None: any. Members of the key's account groups belong in here."""
+    return frozenset(row.account_ids) if row.is_bound else None
+
+
+def keys_with_use() -> QuerySet[ApiKey]:
+    """For lists: each with its limits, and `last_used_at` as far as request records are kept."""
+    newest = RequestRecord.objects.filter(api_key_id=OuterRef("pk")).order_by("-requested_at")
+    return ApiKey.objects.prefetch_related("limits").annotate(
+        last_used_at=Subquery(newest.values("requested_at")[:1])
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitView:
+    """A limit as it stands now: a window that has ended counts as begun anew."""
+
+    kind: str
+    window: str
+    model: str
+    max_value: int
+    used: int
+    reserved: int
+    reset_at: datetime
+
+    @property
+    def remaining(self) -> int:
+        return max(0, self.max_value - self.used)
+
+
+def limit_views(rows: Iterable[ApiKeyLimit], now: datetime) -> list[LimitView]:
+    return [_limit_view(row, now) for row in sorted(rows, key=lambda row: row.pk)]
+
+
+def _limit_view(row: ApiKeyLimit, now: datetime) -> LimitView:
+    state = LimitState(
+        row.pk, row.key_id, row.kind, row.window, row.model, row.max_value, row.used, row.reserved,
+        row.reset_at.timestamp(),
+    )  # fmt: skip
+    state.roll(now.timestamp())
+    return LimitView(
+        row.kind, row.window, row.model, row.max_value, state.used, row.reserved,
+        datetime.fromtimestamp(state.reset_at, UTC),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUsage:
+    """What a key has used, as far as request records are kept."""
+
+    request_count: int
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal
+    limits: tuple[LimitView, ...]
+
+
+def key_usage(key_id: int) -> KeyUsage:
+    sums = usage_sums(RequestRecord.objects.filter(api_key_id=key_id))
+    limits = limit_views(ApiKeyLimit.objects.filter(key_id=key_id), timezone.now())
+    return KeyUsage(limits=tuple(limits), **sums)
+
+
+def usage_sums(records: QuerySet[RequestRecord]) -> dict[str, Any]:
+    """Of the requests that were answered, or of which upstream counted tokens."""
+    answered = Q(status=RequestRecord.Status.SUCCESS) | Q(input_tokens__isnull=False)
+    sums = records.filter(answered).aggregate(
+        request_count=Count("pk"),
+        input_tokens=Sum("input_tokens", default=0),
+        cached_input_tokens=Sum("cached_input_tokens", default=0),
+        output_tokens=Sum("output_tokens", default=0),
+        cost_usd=Sum("cost_usd", default=Decimal(0)),
+    )
+    return dict(sums)
+
+
+def key_requests(key_id: int, *, limit: int = 20) -> list[RequestRecord]:
+    """Newest first."""
+    return list(RequestRecord.objects.filter(api_key_id=key_id).order_by("-requested_at")[:limit])

@@ -1,0 +1,194 @@
+"""Writes of API keys and their limits. Every process learns of a change within two seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import changes
+from accounts.models import Account
+from proxy.budgets import WINDOW_S
+from proxy.key_selectors import usage_sums
+from proxy.keys import PREFIX, SHOWN, key_hash, new_key
+from proxy.models import ApiKey, ApiKeyLimit
+from requestlogs.models import RequestRecord
+
+_MICRO = 1_000_000
+_EDITABLE = frozenset(
+    {
+        "name", "note", "enabled", "expires_at", "allowed_models", "enforced_model", "enforced_effort",
+        "allowed_efforts", "enforced_tier", "max_parallel", "is_bound", "account_ids",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRule:
+    """A limit as an operator asks for it. Costs are millionths of a dollar."""
+
+    kind: str
+    window: str
+    max_value: int
+    model: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        return self.kind, self.window, self.model
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """`plain` is known here and now only."""
+
+    key: ApiKey
+    plain: str = field(repr=False)
+
+
+@transaction.atomic
+def api_key_create(*, name: str, limits: Iterable[LimitRule] = (), **fields: Any) -> NewKey:
+    """Raises ValidationError."""
+    plain = new_key()
+    key = ApiKey(name=name.strip(), prefix=plain[:SHOWN], key_hash=key_hash(plain))
+    _assign(key, fields)
+    key.save(force_insert=True)
+    limits_replace(key=key, rules=limits)
+    changes.bump()
+    return NewKey(key, plain)
+
+
+def api_key_check(*, key_id: int | None, **fields: Any) -> None:
+    """Whether a key could have these; nothing is written. Raises ValidationError."""
+    key = ApiKey.objects.get(pk=key_id) if key_id else ApiKey(prefix=PREFIX, key_hash=PREFIX)
+    _assign(key, fields)
+
+
+@transaction.atomic
+def api_key_update(*, key_id: int, **fields: Any) -> ApiKey:
+    """Only what is named changes. Raises ApiKey.DoesNotExist and ValidationError."""
+    key = ApiKey.objects.get(pk=key_id)
+    _assign(key, fields)
+    key.save(update_fields=list(fields))
+    changes.bump()
+    return key
+
+
+@transaction.atomic
+def api_key_regenerate(*, key_id: int) -> NewKey:
+    """Another key with the same rights; the former one opens nothing any more. Raises ApiKey.DoesNotExist."""
+    key = ApiKey.objects.get(pk=key_id)
+    plain = new_key()
+    key.prefix, key.key_hash = plain[:SHOWN], key_hash(plain)
+    key.save(update_fields=["prefix", "key_hash"])
+    changes.bump()
+    return NewKey(key, plain)
+
+
+@transaction.atomic
+def api_key_delete(*, key_id: int) -> None:
+    """Its request records stay. Raises ApiKey.DoesNotExist."""
+    if not ApiKey.objects.filter(pk=key_id).delete()[0]:
+        raise ApiKey.DoesNotExist(key_id)
+    changes.bump()
+
+
+@transaction.atomic
+def limits_replace(*, key: ApiKey, rules: Iterable[LimitRule]) -> None:
+    """A limit that was there keeps what is used of it; a new one begins with what the key's records say.
+
+    Raises ValidationError.
+    """
+    wanted: dict[tuple[str, str, str], LimitRule] = {}
+    for rule in rules:
+        if rule.identity in wanted:
+            raise ValidationError(f"There are two limits for {rule.kind} in each {rule.window}.")
+        wanted[rule.identity] = rule
+    there = {(row.kind, row.window, row.model): row for row in key.limits.all()}
+    for identity, row in there.items():
+        if identity not in wanted:
+            row.delete()
+    now = timezone.now()
+    for identity, rule in wanted.items():
+        known = there.get(identity)
+        if known is None:
+            _started(key, rule, now).save(force_insert=True)
+        elif known.max_value != rule.max_value:
+            # Only this column: requests are counted meanwhile.
+            known.max_value = rule.max_value
+            known.full_clean(exclude=["key"])
+            ApiKeyLimit.objects.filter(pk=known.pk).update(max_value=rule.max_value)
+    changes.bump()
+
+
+@transaction.atomic
+def usage_reset(*, key_id: int) -> None:
+    """Every window of the key begins now. What requests in flight hold stays held."""
+    for row in ApiKeyLimit.objects.filter(key_id=key_id):
+        ends = timezone.now() + timedelta(seconds=WINDOW_S[row.window])
+        ApiKeyLimit.objects.filter(pk=row.pk).update(used=0, reset_at=ends)
+
+
+def _started(key: ApiKey, rule: LimitRule, now: datetime) -> ApiKeyLimit:
+    """As though it had been there when the first of the window's requests came."""
+    row = ApiKeyLimit(key=key, kind=rule.kind, window=rule.window, model=rule.model, max_value=rule.max_value)
+    row.reset_at = now
+    row.full_clean(exclude=["key"])
+    length = timedelta(seconds=WINDOW_S[rule.window])
+    records = RequestRecord.objects.filter(api_key_id=key.pk, requested_at__gt=now - length)
+    if rule.model:
+        records = records.filter(model=rule.model)
+    first = records.order_by("requested_at").values_list("requested_at", flat=True).first()
+    row.reset_at = (first or now) + length
+    row.used = _used(rule.kind, usage_sums(records))
+    return row
+
+
+def _used(kind: str, sums: dict[str, Any]) -> int:
+    values = {
+        ApiKeyLimit.Kind.REQUESTS: sums["request_count"],
+        ApiKeyLimit.Kind.INPUT_TOKENS: sums["input_tokens"],
+        ApiKeyLimit.Kind.OUTPUT_TOKENS: sums["output_tokens"],
+        ApiKeyLimit.Kind.TOTAL_TOKENS: sums["input_tokens"] + sums["output_tokens"],
+        ApiKeyLimit.Kind.COST: int(sums["cost_usd"] * _MICRO),
+    }
+    return int(values[ApiKeyLimit.Kind(kind)])
+
+
+def _assign(key: ApiKey, fields: dict[str, Any]) -> None:
+    if unknown := fields.keys() - _EDITABLE:
+        raise TypeError(f"a key has no {', '.join(sorted(unknown))}")
+    was_bound_to = set(key.account_ids)
+    for name, value in fields.items():
+        setattr(key, name, value.strip() if isinstance(value, str) else value)
+    key.allowed_models = _texts("allowed_models", key.allowed_models)
+    key.allowed_efforts = _texts("allowed_efforts", key.allowed_efforts)
+    key.account_ids = _texts("account_ids", key.account_ids)
+    key.full_clean(exclude=["prefix", "key_hash"] if key.pk else [])
+    _check_consistency(key, was_bound_to)
+
+
+def _texts(field_name: str, values: Any) -> list[str]:
+    if not isinstance(values, list | tuple | set | frozenset) or not all(
+        isinstance(value, str) and 0 < len(value.strip()) <= 200 for value in values
+    ):
+        raise ValidationError({field_name: "This must be a list of texts."})
+    return sorted({value.strip() for value in values})
+
+
+def _check_consistency(key: ApiKey, was_bound_to: set[str]) -> None:
+    if key.enforced_model and key.allowed_models and key.enforced_model not in key.allowed_models:
+        raise ValidationError({"enforced_model": "The enforced model must be one of the allowed models."})
+    if key.enforced_effort and key.allowed_efforts:
+        raise ValidationError({"enforced_effort": "Either enforce one effort or allow some, not both."})
+    if unknown := set(key.allowed_efforts) - set(ApiKey.Effort.values):
+        raise ValidationError({"allowed_efforts": f"There is no effort {', '.join(sorted(unknown))}."})
+    # One that was deleted stays with the key until it is taken off: what is asked anew must exist.
+    added = set(key.account_ids) - was_bound_to
+    known = set(Account.objects.filter(pk__in=added).values_list("pk", flat=True))
+    if missing := added - known:
+        raise ValidationError({"account_ids": f"There is no account {', '.join(sorted(missing))}."})
