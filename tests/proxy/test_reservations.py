@@ -184,7 +184,7 @@ def test_what_is_held_is_prolonged_until_it_is_settled(thread: Thread, key: ApiK
 
 
 def test_a_process_without_limited_requests_never_touches_the_database(thread: Thread) -> None:
-    time = Time()
+    time = PausesTime()
 
     async def scenario() -> None:
         reservations = Reservations(thread, clock=time, sleep=time.sleep)
