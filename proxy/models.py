@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
 from django.db import models
 from django.utils import timezone
 
@@ -38,8 +38,29 @@ class Settings(models.Model):
         default=30,
         validators=[MinValueValidator(1), MaxValueValidator(3650)],
     )
-    require_password = models.BooleanField(default=False, editable=False)
-    require_totp = models.BooleanField(default=False, editable=False)
+    public_base_url = models.CharField(
+        "public address",
+        blank=True,
+        max_length=200,
+        validators=[URLValidator(schemes=["http", "https"])],
+        help_text="Under which clients reach this server, for example https://codex.example.com. "
+        "Empty: the address that the dashboard was opened under.",
+    )
+    require_password = models.BooleanField(
+        default=False, help_text="The dashboard asks for the password. Set one first, on the security page."
+    )
+    require_totp = models.BooleanField(
+        "require a one-time code",
+        default=False,
+        help_text="The dashboard asks for a code of the authenticator app. Set one up first, on the "
+        "security page. While neither is required, the dashboard is open to this machine.",
+    )
+    session_hours = models.PositiveIntegerField(
+        "a sign-in lasts (hours)",
+        default=12,
+        validators=[MinValueValidator(1), MaxValueValidator(8760)],
+        help_text="After that the dashboard asks again. Holds for sign-ins from now on.",
+    )
 
     class Meta:
         verbose_name = verbose_name_plural = "settings"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from operators.services import sign_ins_forget
 from proxy import limits
 from proxy.services import conversations_forget
 from proxy.settings_services import settings_get
@@ -18,4 +19,5 @@ def trim(*, now: datetime) -> dict[str, int]:
         "records": records_trim(before=before),
         "samples": samples_trim(before=before),
         "conversations": conversations_forget(before=now - timedelta(seconds=limits.CONVERSATION_AFFINITY_S)),
+        "sessions": sign_ins_forget(now=now),
     }

@@ -14,8 +14,8 @@ from proxy import endpoint
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
-SOURCES = ("codexproxy", "accounts", "proxy", "usage", "requestlogs", "tests/e2e", "scripts")
-APPS = {"codexproxy", "accounts", "proxy", "usage", "requestlogs"}
+SOURCES = ("codexproxy", "accounts", "operators", "proxy", "usage", "requestlogs", "tests/e2e", "scripts")
+APPS = {"codexproxy", "accounts", "operators", "proxy", "usage", "requestlogs"}
 READERS = {"text", "number", "names", "networks", "base_url", "secret", "flag", "integer"}
 # How processes of ours tell each other things; not for an operator.
 INTERNAL = {"CODEXPROXY_MEMORY_DATABASE_FILE", "CODEXPROXY_DEMO_SIMULATOR", "CODEXPROXY_KEY"}

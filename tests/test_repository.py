@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-APPS = ("codexproxy", "accounts", "proxy", "usage", "requestlogs")
+APPS = ("codexproxy", "accounts", "operators", "proxy", "usage", "requestlogs")
 FUNCTION_LINES = 60
 FILE_LINES = 500
 

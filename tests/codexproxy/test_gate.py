@@ -13,7 +13,9 @@ from pytest_django import Settings as SettingsWrapper
 
 from codexproxy.urls import handler404  # noqa: F401
 from codexproxy.urls import urlpatterns as real_urlpatterns
-from proxy.models import Settings
+from operators.selectors import operator
+from tests.codexproxy.browsing import browser, far_browser, lock_with_password, require
+from tests.operators.totp import PASSWORD
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
@@ -24,15 +26,6 @@ def whoami(request: HttpRequest) -> HttpResponse:
 
 whoami.csrf_exempt = True  # type: ignore[attr-defined]
 urlpatterns = [path("api/whoami", whoami), *real_urlpatterns]
-
-
-def browser(peer: str = "127.0.0.1", host: str = "localhost:2455", **headers: str) -> Client:
-    environment = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
-    return Client(REMOTE_ADDR=peer, HTTP_HOST=host, **environment)
-
-
-def require(**fields: bool) -> None:
-    Settings.objects.update_or_create(pk=1, defaults=fields)
 
 
 def test_an_open_dashboard_serves_a_local_request_without_a_login() -> None:
@@ -128,14 +121,29 @@ def test_health_and_static_files_are_outside_the_gate() -> None:
 
 
 def test_a_password_lock_leads_to_the_sign_in_page_and_opens_with_it() -> None:
-    require(require_password=True)
-    User.objects.create_superuser("owner", password="correct horse")
-    client = browser("192.168.1.9", "192.168.1.5:2455")
-    assert client.get("/admin/").headers["Location"].startswith("/admin/login/")
+    lock_with_password()
+    client = far_browser()
+    assert client.get("/admin/").headers["Location"] == "/admin/login/?next=/admin/"
     assert client.get("/admin/login/").status_code == 200
-    client.post("/admin/login/", {"username": "owner", "password": "correct horse", "next": "/admin/"})
+    client.post("/admin/login/", {"password": PASSWORD})
     assert client.get("/admin/").status_code == 200
-    assert client.get("/api/whoami").json() == {"user": "owner"}
+    assert client.get("/api/whoami").json() == {"user": "operator"}
+
+
+def test_a_session_that_did_not_give_the_password_opens_no_password_lock() -> None:
+    lock_with_password()
+    client = browser()
+    client.force_login(operator())
+    assert client.get("/api/whoami").status_code == 401
+
+
+def test_who_is_signed_in_is_no_stranger_when_the_locks_are_off_again() -> None:
+    lock_with_password()
+    client = far_browser()
+    client.post("/admin/login/", {"password": PASSWORD})
+    require(require_password=False)
+    assert client.get("/api/whoami").status_code == 200
+    assert far_browser().get("/api/whoami").status_code == 403
 
 
 def test_a_password_lock_closes_the_api_even_for_local_requests() -> None:

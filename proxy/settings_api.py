@@ -1,0 +1,69 @@
+"""The dashboard's JSON: the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from codexproxy.errors import DashboardError
+from operators.selectors import has_password, has_totp
+from proxy.models import Settings, Strategy
+from proxy.settings_services import settings_get, settings_update
+
+_HOUR_S = 3600
+# The locks' own refusals; everything else that does not fit is a validation_error.
+_LOCK_CODES = {"no_password": "invalid_password_config", "no_totp": "invalid_totp_config"}
+
+
+class SettingsSerializer(serializers.Serializer[Settings]):
+    """Which JSON field is which setting. What may be in them, the model knows."""
+
+    stickyThreadsEnabled = serializers.BooleanField(source="affinity_enabled")
+    preferEarlierResetAccounts = serializers.BooleanField(source="prefer_earlier_reset")
+    routingStrategy = serializers.ChoiceField(choices=Strategy.choices, source="routing_strategy")
+    requestLogRetentionDays = serializers.IntegerField(source="retention_days")
+    publicBaseUrl = serializers.CharField(source="public_base_url", allow_blank=True)
+    passwordRequiredOnLogin = serializers.BooleanField(source="require_password")
+    totpRequiredOnLogin = serializers.BooleanField(source="require_totp")
+    dashboardSessionTtlSeconds = serializers.IntegerField(source="session_hours")
+
+    def validate_dashboardSessionTtlSeconds(self, value: int) -> int:  # noqa: N802 - named by DRF
+        if value % _HOUR_S:
+            raise serializers.ValidationError("must be whole hours")
+        return value // _HOUR_S
+
+
+@api_view(["GET", "PUT"])
+def settings(request: Request) -> Response:
+    """PUT changes the fields that are named and leaves the others."""
+    if request.method == "PUT":
+        given = SettingsSerializer(data=request.data, partial=True)
+        given.is_valid(raise_exception=True)
+        _update(given.validated_data)
+    return Response(_settings())
+
+
+def _update(fields: dict[str, Any]) -> None:
+    try:
+        settings_update(**fields)
+    except ValidationError as error:
+        for errors in error.error_dict.values():
+            for one in errors:
+                if one.code in _LOCK_CODES:
+                    raise DashboardError(400, _LOCK_CODES[one.code], " ".join(one.messages)) from None
+        raise
+
+
+def _settings() -> dict[str, Any]:
+    row = settings_get()
+    return {
+        **SettingsSerializer(row).data,
+        "dashboardSessionTtlSeconds": row.session_hours * _HOUR_S,
+        "totpConfigured": has_totp(),
+        "passwordConfigured": has_password(),
+    }
