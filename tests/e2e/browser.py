@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
 from tests.conftest import missing
 
@@ -48,7 +48,13 @@ class Surroundings:
         context.set_default_timeout(WAIT_MS)
         context.route("**/*", self._pass)
         context.on("weberror", lambda failure: self.errors.append(str(failure.error)))
+        context.on("console", self._note)
         return context.new_page()
+
+    def _note(self, message: ConsoleMessage) -> None:
+        # A policy that stops a page's own script is told here and nowhere else.
+        if message.type == "error":
+            self.errors.append(message.text)
 
     def _pass(self, route: Route) -> None:
         address = urlsplit(route.request.url)
