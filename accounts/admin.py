@@ -357,8 +357,9 @@ _VERBS: dict[str, tuple[str, Callable[[Account], object]]] = {
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyModelAdmin):
-    list_display = ("at", "actor", "action", "subject", "address")
-    list_filter = ("action",)
+    list_display = ("at", "actor", "address", "action", "subject", "detail")
+    list_filter = ("action", "actor")
+    list_fullwidth = True
     search_fields = ("actor", "subject", "detail")
     ordering = ("-at",)
 

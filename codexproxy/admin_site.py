@@ -84,13 +84,13 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item("Routing explainer", "alt_route", "explain"),
                 item("Connect a client", "cable", "connect"),
                 item("Settings", "tune", "proxy_settings_changelist"),
+                item("Security", "lock", "security"),
             ],
         },
         {
             "title": "Records",
             "separator": True,
             "items": [
-                item("Security", "lock", "security"),
                 item("Audit log", "policy", "accounts_auditevent_changelist"),
                 item("Background jobs", "schedule", "accounts_jobrun_changelist"),
             ],

@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
@@ -45,6 +46,8 @@ _PLACES = {
 Page = Callable[[HttpRequest], HttpResponse]
 
 
+@never_cache
+@sensitive_post_parameters()
 def sign_in_page(request: HttpRequest) -> HttpResponse:
     """One step after the other: the password where it is required, then the code where that is."""
     on = gate.locks(request)

@@ -220,7 +220,7 @@ def as_error(refused: gate.GateRefusal | None) -> DashboardError:
 def _try(request: HttpRequest, kind: str, check: Callable[[], bool], wrong: DashboardError) -> None:
     with _counted(request, kind):
         if not check():
-            audit.record("refused", subject=kind)
+            audit.record(f"{kind}_refused")
             raise wrong
 
 

@@ -336,7 +336,7 @@ def test_sign_ins_and_failures_are_in_the_audit_log() -> None:
     auth(client, "logout")
     events = [(event.action, event.actor, event.address) for event in AuditEvent.objects.order_by("pk")]
     assert events == [
-        ("refused", "nobody signed in", "192.168.1.9"),
+        ("totp_refused", "nobody signed in", "192.168.1.9"),
         ("signed_in", "nobody signed in", "192.168.1.9"),
         ("signed_out", "operator", "192.168.1.9"),
     ]

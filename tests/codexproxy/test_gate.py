@@ -86,6 +86,29 @@ def test_a_foreign_host_name_is_refused_from_everywhere() -> None:
     assert "CODEXPROXY_ALLOWED_HOSTS" in browser(host="evil.example").get("/admin/").content.decode()
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example:2455",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1.nip.io:2455",
+        "evil.example@localhost",
+        "localhost:2455.evil.example",
+        "[::1].evil.example",
+    ],
+)
+@pytest.mark.parametrize("path", ["/admin/", "/admin/login/", "/api/whoami", "/api/dashboard-auth/session"])
+def test_a_name_that_only_leads_here_is_refused(host: str, path: str) -> None:
+    # DNS rebinding: the page of that name would be of the same origin as this answer.
+    assert browser(host=host).get(path).status_code in (400, 403)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:2455", "[::1]:2455", "127.1.2.3"])
+def test_this_machine_by_its_own_names_is_served(host: str) -> None:
+    assert browser(host=host).get("/admin/").status_code == 200
+
+
 def test_a_named_host_passes_the_host_check(settings: SettingsWrapper) -> None:
     settings.NAMED_HOSTS = ["proxy.example"]
     settings.DASHBOARD_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
@@ -93,12 +116,33 @@ def test_a_named_host_passes_the_host_check(settings: SettingsWrapper) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"origin": "https://evil.example"}, {"sec_fetch_site": "cross-site"}, {"origin": "null"}]
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://localhost:8080"},
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+    ],
 )
 def test_a_write_of_another_site_is_refused_at_the_api(headers: dict[str, str]) -> None:
     response = browser(**headers).post("/api/whoami")
     assert (response.status_code, response.json()["error"]["code"]) == (403, "cross_site")
     assert browser(**headers).get("/api/whoami").status_code == 200
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+def test_whatever_the_method_of_the_write(method: str) -> None:
+    client = browser(origin="https://evil.example")
+    assert getattr(client, method)("/api/settings").json()["error"]["code"] == "cross_site"
+
+
+def test_a_foreign_page_cannot_write_with_the_cookie_of_a_sign_in() -> None:
+    lock_with_password()
+    client = browser()
+    client.post("/admin/login/", {"password": PASSWORD})
+    refused = client.post("/api/whoami", headers={"Origin": "https://evil.example"})
+    assert refused.json()["error"]["code"] == "cross_site"
 
 
 def test_a_program_writes_to_the_api_without_a_token() -> None:

@@ -193,7 +193,7 @@ def test_eight_wrong_codes_hold_up_the_ninth_in_every_worker(prepared: Start) ->
     # However they met: no more than eight were looked at, and those that are left are soon used up.
     for _ in range(8):
         send(server, "POST", VERIFY, wrong, JSON)
-    looked_at = server.query("SELECT count(*) FROM accounts_auditevent WHERE action = 'refused'")
+    looked_at = server.query("SELECT count(*) FROM accounts_auditevent WHERE action = 'totp_refused'")
     assert looked_at == [(8,)]
     refused = send(server, "POST", VERIFY, wrong, JSON)
     assert refused.status == 429
