@@ -37,8 +37,16 @@ class SettingsAdmin(ModelAdmin):
         (
             "Sessions",
             {
-                "fields": ("affinity_enabled",),
-                "description": "Whether a conversation stays with its account. Takes effect within 1 s.",
+                "fields": ("affinity_enabled", "conversation_affinity_days", "derived_affinity_minutes"),
+                "description": "Whether and how long a conversation stays with its account. Takes effect "
+                "within 1 s.",
+            },
+        ),
+        (
+            "Limits & timeouts",
+            {
+                "fields": ("upstream_silence_s",),
+                "description": "Takes effect within 1 s, for requests that begin after it.",
             },
         ),
         (

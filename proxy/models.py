@@ -33,6 +33,24 @@ class Settings(models.Model):
         default=True,
         help_text="Keeps the prompt cache warm. A paused account is never used, whatever this says.",
     )
+    conversation_affinity_days = models.PositiveIntegerField(
+        "a named conversation is remembered (days)",
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(365)],
+        help_text="Since its last request. A named one is one whose client gives it an id of its own.",
+    )
+    derived_affinity_minutes = models.PositiveIntegerField(
+        "a conversation without a name is remembered (minutes)",
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(1440)],
+        help_text="It is recognised by how it begins; upstream's prompt cache lasts about as long.",
+    )
+    upstream_silence_s = models.PositiveIntegerField(
+        "upstream may be silent for (seconds)",
+        default=600,
+        validators=[MinValueValidator(30), MaxValueValidator(3600)],
+        help_text="Long reasoning is silent. After that the request is given up, as broken.",
+    )
     retention_days = models.PositiveIntegerField(
         "keep request rows for (days)",
         default=30,

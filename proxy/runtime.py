@@ -144,10 +144,10 @@ class Runtime:
         self.refresher = TokenRefresher(
             client=self.client, thread=self.threads.services, auth_base_url=settings.AUTH_BASE_URL
         )
-        upstream = Upstream(self.client, settings.UPSTREAM_BASE_URL)
-        self.services = Services(self.pool, self.affinity, upstream, self.refresher, time.time)
+        self._upstream = Upstream(self.client, settings.UPSTREAM_BASE_URL)
+        self.services = Services(self.pool, self.affinity, self._upstream, self.refresher, time.time)
         self.sockets = UpstreamSockets(
-            self.client, settings.UPSTREAM_BASE_URL, upstream, asyncio.get_running_loop().time
+            self.client, settings.UPSTREAM_BASE_URL, self._upstream, asyncio.get_running_loop().time
         )
         # Each ends after its running turn when the process is to end.
         self.client_sockets: set[EndsAfterTurn] = set()
@@ -166,7 +166,7 @@ class Runtime:
             socket.end_after_turn()
 
     async def start(self) -> None:
-        self.pool.swap(await self.threads.snapshots.run(load_snapshot))
+        await self.refresh_snapshot()
         for key, entry in await self.threads.snapshots.run(remembered_conversations):
             self.affinity.load(key, entry)
         for known, catalogue in await self.threads.snapshots.run(remembered_catalogues):
@@ -199,7 +199,10 @@ class Runtime:
                 self.affinity.load(key, entry)
 
     async def refresh_snapshot(self) -> None:
-        self.pool.swap(await self.threads.snapshots.run(load_snapshot))
+        snapshot = await self.threads.snapshots.run(load_snapshot)
+        self.pool.swap(snapshot)
+        self.affinity.ages = snapshot.settings.ages
+        self._upstream.silence_s = snapshot.settings.upstream_silence_s
 
     def _keep_catalogue(self, key: Key, catalogue: Catalogue) -> None:
         spawn(self._store_catalogue(key, catalogue), name="catalogue")

@@ -12,7 +12,7 @@ from accounts.identity import upstream_account_id
 from accounts.models import Account
 from accounts.selectors import accounts_for_pool
 from proxy import limits
-from proxy.affinity import Entry
+from proxy.affinity import Ages, Entry
 from proxy.catalogue import Catalogue, Key
 from proxy.models import ModelCatalogue, Settings, StickySession
 from proxy.routing import Window
@@ -33,7 +33,13 @@ def load_snapshot() -> Snapshot:
 
 def _settings() -> SettingsView:
     row = Settings.objects.filter(pk=1).first() or Settings()
-    return SettingsView(row.routing_strategy, row.prefer_earlier_reset, row.affinity_enabled)
+    return SettingsView(
+        routing_strategy=row.routing_strategy,
+        prefer_earlier_reset=row.prefer_earlier_reset,
+        affinity_enabled=row.affinity_enabled,
+        ages=Ages(row.conversation_affinity_days * 86400.0, row.derived_affinity_minutes * 60.0),
+        upstream_silence_s=float(row.upstream_silence_s),
+    )
 
 
 def _view(account: Account, windows: dict[str, CurrentWindow]) -> AccountView:
@@ -66,7 +72,7 @@ def _seconds(moment: datetime | None) -> float | None:
 
 def remembered_conversations() -> list[tuple[str, Entry]]:
     """The newest conversations, oldest first, for a process that starts."""
-    since = timezone.now() - timedelta(seconds=limits.CONVERSATION_AFFINITY_S)
+    since = timezone.now() - timedelta(seconds=_settings().ages.named_s)
     rows = StickySession.objects.filter(updated_at__gte=since).order_by("-updated_at")[
         : limits.AFFINITY_ENTRIES
     ]

@@ -15,9 +15,26 @@ from operators.selectors import has_password, has_totp
 from proxy.models import Settings, Strategy
 from proxy.settings_services import settings_get, settings_update
 
-_HOUR_S = 3600
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 # The locks' own refusals; everything else that does not fit is a validation_error.
 _LOCK_CODES = {"no_password": "invalid_password_config", "no_totp": "invalid_totp_config"}
+
+
+class InSeconds(serializers.IntegerField):
+    """Seconds for a program, whole minutes, hours or days for a person."""
+
+    def __init__(self, unit_s: int, **kwargs: Any) -> None:
+        self._unit_s = unit_s
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> int:
+        seconds: int = super().to_internal_value(data)
+        if seconds % self._unit_s:
+            raise serializers.ValidationError(f"must be a multiple of {self._unit_s}")
+        return seconds // self._unit_s
+
+    def to_representation(self, value: int) -> int:
+        return int(value) * self._unit_s
 
 
 class SettingsSerializer(serializers.Serializer[Settings]):
@@ -30,12 +47,10 @@ class SettingsSerializer(serializers.Serializer[Settings]):
     publicBaseUrl = serializers.CharField(source="public_base_url", allow_blank=True)
     passwordRequiredOnLogin = serializers.BooleanField(source="require_password")
     totpRequiredOnLogin = serializers.BooleanField(source="require_totp")
-    dashboardSessionTtlSeconds = serializers.IntegerField(source="session_hours")
-
-    def validate_dashboardSessionTtlSeconds(self, value: int) -> int:  # noqa: N802 - named by DRF
-        if value % _HOUR_S:
-            raise serializers.ValidationError("must be whole hours")
-        return value // _HOUR_S
+    dashboardSessionTtlSeconds = InSeconds(_HOUR_S, source="session_hours")
+    stickySessionMaxAgeSeconds = InSeconds(_DAY_S, source="conversation_affinity_days")
+    openaiCacheAffinityMaxAgeSeconds = InSeconds(_MINUTE_S, source="derived_affinity_minutes")
+    upstreamSilenceSeconds = serializers.IntegerField(source="upstream_silence_s")
 
 
 @api_view(["GET", "PUT"])
@@ -63,7 +78,6 @@ def _settings() -> dict[str, Any]:
     row = settings_get()
     return {
         **SettingsSerializer(row).data,
-        "dashboardSessionTtlSeconds": row.session_hours * _HOUR_S,
         "totpConfigured": has_totp(),
         "passwordConfigured": has_password(),
     }

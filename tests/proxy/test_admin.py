@@ -16,6 +16,9 @@ VALUES = {
     "affinity_enabled": "on",
     "retention_days": "14",
     "session_hours": "8",
+    "conversation_affinity_days": "5",
+    "derived_affinity_minutes": "6",
+    "upstream_silence_s": "60",
 }
 
 

@@ -40,6 +40,9 @@ def test_it_works() -> None:
         "totpRequiredOnLogin": False,
         "totpConfigured": False,
         "dashboardSessionTtlSeconds": 43200,
+        "stickySessionMaxAgeSeconds": 2592000,
+        "openaiCacheAffinityMaxAgeSeconds": 1800,
+        "upstreamSilenceSeconds": 600,
     }
 
 
@@ -73,6 +76,9 @@ def test_what_get_answered_can_be_put_back() -> None:
         {"requestLogRetentionDays": 0},
         {"requestLogRetentionDays": 10**12},
         {"dashboardSessionTtlSeconds": 5000},
+        {"dashboardSessionTtlSeconds": True},
+        {"openaiCacheAffinityMaxAgeSeconds": 0},
+        {"upstreamSilenceSeconds": 29},
         {"publicBaseUrl": "ftp://example.com"},
     ],
 )
