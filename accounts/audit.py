@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 
 from accounts.models import AuditEvent
 
@@ -42,6 +43,11 @@ def record(action: str, *, subject: str = "", detail: str = "") -> AuditEvent:
         subject=_storable(subject, 250),
         detail=_storable(detail, 2000),
     )
+
+
+def forget(*, before: datetime) -> int:
+    deleted, _ = AuditEvent.objects.filter(at__lt=before).delete()
+    return deleted
 
 
 def _storable(text: str, length: int) -> str:

@@ -53,6 +53,9 @@ def sign_in_page(request: HttpRequest) -> HttpResponse:
     on = gate.locks(request)
     if gate.admits(request):
         return HttpResponseRedirect(_next_url(request))
+    if "start_again" in request.POST:
+        sign_in.sign_out(request)
+        return HttpResponseRedirect(request.get_full_path())
     wants_password = on.password and not sessions.has_proved_password(request)
     form = (PasswordForm if wants_password else SignInCodeForm)(request.POST or None)
     refused: DashboardError | None = None

@@ -28,14 +28,24 @@ def admit(kind: str, address: str, *, now: datetime) -> None:
     SECURITY: it is counted before it is looked at. Of many tries at the same moment each sees all that
     were counted before it, so no more than eight are ever looked at.
     """
+    network = network_of(address)
+    # Whoever hammers is refused without a write.
+    _refuse_after(LIMIT, kind, network, now)
     forget(before=now - PERIOD)
-    own = Try.objects.create(kind=kind, network=network_of(address), at=now)
-    same = Try.objects.filter(kind=kind, network=own.network, at__gt=now - PERIOD)
-    others = list(same.exclude(pk=own.pk).order_by("-at").values_list("at", flat=True)[:LIMIT])
-    if len(others) < LIMIT:
-        return
-    own.delete()
-    raise Throttled(max(1, math.ceil((others[-1] + PERIOD - now).total_seconds())))
+    own = Try.objects.create(kind=kind, network=network, at=now)
+    try:
+        _refuse_after(LIMIT + 1, kind, network, now)
+    except Throttled:
+        own.delete()
+        raise
+
+
+def _refuse_after(count: int, kind: str, network: str, now: datetime) -> None:
+    same = Try.objects.filter(kind=kind, network=network, at__gt=now - PERIOD)
+    newest = list(same.order_by("-at").values_list("at", flat=True)[:count])
+    if len(newest) == count:
+        oldest = newest[-1]
+        raise Throttled(max(1, math.ceil((oldest + PERIOD - now).total_seconds())))
 
 
 def succeed(kind: str, address: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from accounts import audit
 from operators.services import sign_ins_forget
+from proxy import limits
 from proxy.services import conversations_forget
 from proxy.settings_services import settings_get
 from requestlogs.services import records_trim
@@ -21,5 +23,6 @@ def trim(*, now: datetime) -> dict[str, int]:
         "conversations": conversations_forget(
             before=now - timedelta(days=settings.conversation_affinity_days)
         ),
+        "audit": audit.forget(before=now - timedelta(days=limits.AUDIT_DAYS)),
         "sessions": sign_ins_forget(now=now),
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db import transaction
 
 from accounts import audit, services
 from accounts.models import AuditEvent
-from tests.builders import make_account
+from tests.builders import NOW, make_account
 
 pytestmark = pytest.mark.django_db
 
@@ -37,6 +39,13 @@ def test_long_and_unstorable_text_is_cut() -> None:
     event = audit.record("account_renamed", subject="x" * 999, detail="a\x00b")
     event.full_clean()
     assert (len(event.subject), event.detail) == (250, "ab")
+
+
+def test_old_events_are_removed() -> None:
+    old, new = audit.record("password_set"), audit.record("password_changed")
+    AuditEvent.objects.filter(pk=old.pk).update(at=NOW - timedelta(days=366))
+    assert audit.forget(before=NOW - timedelta(days=365)) == 1
+    assert AuditEvent.objects.get() == new
 
 
 def test_what_an_operator_does_with_an_account_is_recorded() -> None:

@@ -67,6 +67,17 @@ def test_signing_in_takes_two_steps_and_leads_where_one_wanted_to_go() -> None:
     assert is_in(client)
 
 
+def test_one_can_start_again_after_the_first_step() -> None:
+    lock_with_password()
+    lock_with_totp()
+    client = browser()
+    sign_in(client, password=PASSWORD)
+    assert "Start again" in page(client.get(LOGIN))
+    assert sign_in(client, start_again="").headers["Location"] == LOGIN
+    assert 'name="password"' in page(client.get(LOGIN))
+    assert not Session.objects.exists()
+
+
 def test_a_code_alone_is_one_step() -> None:
     lock_with_totp()
     client = browser()
