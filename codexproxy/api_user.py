@@ -9,6 +9,7 @@ from rest_framework.request import Request
 
 
 class GateAuthentication(BaseAuthentication):
-    def authenticate(self, request: Request) -> tuple[Any, None]:
+    def authenticate(self, request: Request) -> tuple[Any, None] | None:
         # DRF would otherwise put nobody in the place of the user that the middleware has found.
-        return request._request.user, None
+        user = getattr(request._request, "user", None)
+        return None if user is None else (user, None)
