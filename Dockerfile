@@ -15,6 +15,7 @@ COPY codexproxy codexproxy
 COPY accounts accounts
 COPY proxy proxy
 COPY usage usage
+COPY operators operators
 COPY requestlogs requestlogs
 COPY templates templates
 RUN /venv/bin/python -m compileall -q .
