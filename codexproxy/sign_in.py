@@ -35,7 +35,7 @@ def sign_in_with_password(request: HttpRequest, password: str) -> None:
         raise DashboardError(400, "password_not_configured", "No password is set.")
     _try(request, "password", lambda: user.check_password(password), _wrong_password())
     sessions.begin_by_password(request, user, address=gate.client_address(request), length=_session_length())
-    audit.record("signed_in", detail="password")
+    _record_sign_in(request, "password")
 
 
 def sign_in_with_code(request: HttpRequest, code: str) -> None:
@@ -54,8 +54,14 @@ def sign_in_with_code(request: HttpRequest, code: str) -> None:
     address = gate.client_address(request)
     sessions.begin_by_code(request, user, device, address=address, length=_session_length())
     left = selectors.recovery_codes_left()
-    detail = "code" if accepted[0] == "code" else f"recovery code, {left} left"
-    audit.record("signed_in", detail=detail)
+    _record_sign_in(request, "code" if accepted[0] == "code" else f"recovery code, {left} left")
+
+
+def _record_sign_in(request: HttpRequest, proof: str) -> None:
+    """From here on it is known who acts."""
+    actor = audit.Actor(request.user.get_username(), gate.client_address(request))
+    with audit.acting_as(actor):
+        audit.record("signed_in", detail=proof)
 
 
 def sign_out(request: HttpRequest) -> None:

@@ -337,7 +337,7 @@ def test_sign_ins_and_failures_are_in_the_audit_log() -> None:
     events = [(event.action, event.actor, event.address) for event in AuditEvent.objects.order_by("pk")]
     assert events == [
         ("totp_refused", "nobody signed in", "192.168.1.9"),
-        ("signed_in", "nobody signed in", "192.168.1.9"),
+        ("signed_in", "operator", "192.168.1.9"),
         ("signed_out", "operator", "192.168.1.9"),
     ]
     assert AuditEvent.objects.get(action="signed_in").detail == "recovery code, 9 left"

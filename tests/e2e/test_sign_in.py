@@ -164,6 +164,16 @@ def test_a_password_and_a_code_are_two_steps(
     is_in(other)
 
 
+def test_the_sign_in_page_fits_a_phone(serve: Start, chromium: Browser, surroundings: Surroundings) -> None:
+    server = serve()
+    enrol_over_json(server)
+    assert send(server, "PUT", "/api/settings", b'{"totpRequiredOnLogin": true}', JSON).status == 200
+    page = surroundings.open(chromium, viewport={"width": 390, "height": 800})
+    go(page, server, "")
+    is_out(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_a_lock_that_nobody_could_open_is_refused_beside_its_field(serve: Start, page: Page) -> None:
     server = serve()
     require_code(page, server)
