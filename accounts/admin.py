@@ -357,10 +357,15 @@ _VERBS: dict[str, tuple[str, Callable[[Account], object]]] = {
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyModelAdmin):
-    list_display = ("at", "actor", "action", "subject", "address")
-    list_filter = ("action",)
-    search_fields = ("actor", "subject", "detail")
-    ordering = ("-at",)
+    list_display = ("moment", "actor", "address", "action", "subject", "detail")
+    list_filter = ("action", "actor")
+    list_fullwidth = True
+    search_fields = ("actor", "address", "subject", "detail")
+    ordering = ("-at", "-pk")
+
+    @display(description="at (UTC)", ordering="at")
+    def moment(self, event: AuditEvent) -> str:
+        return f"{event.at:%Y-%m-%d %H:%M:%S}"
 
 
 @admin.register(JobRun)

@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from accounts import changes
+from accounts import audit, changes
 from accounts.auth_file import ParsedAuth
 from accounts.claims import read_claims
 from accounts.identity import UNKNOWN_EMAIL, UNKNOWN_PLAN, coerce_plan_type
@@ -94,6 +94,7 @@ def account_rename(*, account_id: str, alias: str) -> Account:
     account.full_clean()
     account.save(update_fields=["alias", "updated_at"])
     _record(account_id, "renamed", account.alias)
+    audit.record("account_renamed", subject=account_id, detail=account.alias)
     return account
 
 
@@ -103,6 +104,7 @@ def account_delete(*, account_id: str) -> None:
     deleted, _ = Account.objects.filter(pk=account_id).delete()
     if not deleted:
         raise Account.DoesNotExist(account_id)
+    audit.record("account_deleted", subject=account_id)
     changes.bump()
 
 
@@ -230,6 +232,7 @@ def _created(auth: ParsedAuth, source: str) -> Account:
     account.save(force_insert=True)
     Credential.objects.create(account=account, source=source, **_tokens_of(auth))
     _record(account.pk, "imported", source)
+    audit.record("account_added", subject=account.pk, detail=source)
     return account
 
 
@@ -250,6 +253,7 @@ def _updated(account: Account, auth: ParsedAuth, source: str) -> Account:
     if not Credential.objects.filter(pk=account.pk).update(generation=F("generation") + 1, **tokens):
         Credential.objects.create(account=account, **tokens)
     _record(account.pk, "imported again", source)
+    audit.record("account_updated", subject=account.pk, detail=source)
     return rows.get()
 
 
@@ -273,6 +277,7 @@ def _operate(account_id: str, status: str, kind: str) -> Account:
             "Import it again after signing in."
         )
     _record(account_id, kind)
+    audit.record(f"account_{kind}", subject=account_id)
     return rows.get()
 
 

@@ -7,18 +7,20 @@ from typing import Any
 
 from django.contrib.admin import site
 from django.contrib.admin.utils import quote
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from unfold.sites import UnfoldAdminSite
 
 from accounts.models import Account
-from codexproxy import gate, pages
+from accounts.operators import sessions
+from codexproxy import exposure, gate, pages, security_pages
 from codexproxy.admin_base import UNKNOWN, duration_words, status_badge, time_cell, windows_of
+from codexproxy.connect_page import base_url_of
 from requestlogs.models import RequestRecord
 
 LAST_REQUESTS = 10
-_FOREIGN_APPS = frozenset({"auth", "otp_totp", "otp_static"})
+_FOREIGN_APPS = frozenset({"auth", "operators", "otp_static"})
 
 
 class ProxyAdminSite(UnfoldAdminSite):  # type: ignore[misc]
@@ -29,6 +31,25 @@ class ProxyAdminSite(UnfoldAdminSite):  # type: ignore[misc]
 
     def get_urls(self) -> list[Any]:
         return [*pages.urls(self), *super().get_urls()]
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return security_pages.sign_in_page(request)
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return security_pages.sign_out_page(request)
+
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:security"))
+
+    def extra_context(self, context: dict[str, Any], request: HttpRequest) -> dict[str, Any]:
+        on = gate.locks(request)
+        return {
+            **context,
+            "is_signed_in": sessions.is_signed_in(request),
+            "is_open_beyond_loopback": on.are_open and exposure.is_beyond_loopback(request),
+        }
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response: HttpResponse = super().index(request, {**overview(request), **(extra_context or {})})
@@ -65,6 +86,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item("Routing explainer", "alt_route", "explain"),
                 item("Connect a client", "cable", "connect"),
                 item("Settings", "tune", "proxy_settings_changelist"),
+                item("Security", "lock", "security"),
             ],
         },
         {
@@ -103,7 +125,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
             }
             for record in RequestRecord.objects.order_by("-id")[:LAST_REQUESTS]
         ],
-        "base_url": f"{request.scheme}://{request.get_host()}",
+        "base_url": base_url_of(request),
     }
 
 

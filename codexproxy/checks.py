@@ -10,7 +10,11 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import OperationalError, ProgrammingError
+
+from codexproxy import exposure
+from proxy.models import Settings
 
 
 @register()
@@ -41,3 +45,29 @@ def check_key_file(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
             id="codexproxy.W001",
         )
     ]
+
+
+@register(Tags.database)
+def check_open_dashboard(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Whoever reaches a dashboard without a lock has the accounts."""
+    networks = ", ".join(str(network) for network in settings.DASHBOARD_NETWORKS)
+    if not (networks or exposure.is_known_beyond_loopback()) or _is_locked():
+        return []
+    who = f"this machine and {networks}" if networks else "this machine"
+    return [
+        Warning(
+            f"The dashboard asks nobody to sign in: it is open to {who}, and the server may be reached "
+            "from other machines.",
+            hint="Set a password or an authenticator on the dashboard's security page and require it.",
+            id="codexproxy.W002",
+        )
+    ]
+
+
+def _is_locked() -> bool:
+    try:
+        row = Settings.objects.filter(pk=1).first()
+    except (OperationalError, ProgrammingError):
+        # Before the first migration.
+        return False
+    return row is not None and (row.require_password or row.require_totp)

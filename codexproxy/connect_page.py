@@ -13,6 +13,7 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
+from proxy.settings_services import settings_get
 from requestlogs.models import RequestRecord
 
 # What stands where a key goes while none is needed.
@@ -53,8 +54,13 @@ CLIENTS = (
 )
 
 
+def base_url_of(request: HttpRequest) -> str:
+    """Under which clients reach this server: as the settings say, else as this page was asked for."""
+    return settings_get().public_base_url.rstrip("/") or f"{request.scheme}://{request.get_host()}"
+
+
 def connect_page(request: HttpRequest) -> HttpResponse:
-    values = {"base_url": f"{request.scheme}://{request.get_host()}", "key": ANY_KEY}
+    values = {"base_url": base_url_of(request), "key": ANY_KEY}
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": "Connect a client",

@@ -11,16 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.contrib.auth.hashers import make_password
-from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 
+from accounts import audit
+from accounts.operators import sessions
+from accounts.operators.selectors import operator
 from codexproxy import locality
 from proxy.settings_services import settings_get
 
-OPERATOR_NAME = "operator"
 API_PREFIX = "/api/"
+# The way to sign in and to set it up; those views decide for themselves.
+SIGN_IN_PREFIX = "/api/dashboard-auth/"
 # No header can have this name in META: those begin with HTTP_.
 _LOCKS_KEY = "codexproxy.locks"
 _EXEMPT = ("/health", "/static")
@@ -69,8 +71,8 @@ STRANGER_REFUSED = GateRefusal(
     ),
 )
 CROSS_SITE_REFUSED = GateRefusal(403, "cross_site", "This change was sent by a page of another site.")
-TOTP_REFUSED = GateRefusal(401, "totp_required", "A one-time code is required.")
 PASSWORD_REFUSED = GateRefusal(401, "authentication_required", "A sign-in is required.")
+TOTP_REFUSED = GateRefusal(401, "totp_required", "TOTP verification is required for dashboard access")
 
 
 def locks(request: HttpRequest) -> Locks:
@@ -87,6 +89,16 @@ def facts(request: HttpRequest) -> locality.Facts:
     return locality.facts_from_pairs(request.META.get("REMOTE_ADDR"), request.headers.items())
 
 
+def is_local(request: HttpRequest) -> bool:
+    return locality.is_local(facts(request), settings.TRUSTED_PROXIES)
+
+
+def client_address(request: HttpRequest) -> str:
+    """Where the request comes from; empty when that is not known."""
+    client = locality.resolve_client(facts(request), settings.TRUSTED_PROXIES)
+    return "" if client is None else str(client)
+
+
 def is_admitted_openly(request: HttpRequest) -> bool:
     """Whether an open dashboard lets this request in: it is local or from a named network."""
     known = facts(request)
@@ -100,18 +112,27 @@ def is_admitted_openly(request: HttpRequest) -> bool:
     return locality.in_networks(client, settings.DASHBOARD_NETWORKS)
 
 
-def has_unlocked(request: HttpRequest, on: Locks) -> bool:
-    """Whether the session's user has opened every lock that is on."""
+def locked_by(request: HttpRequest, on: Locks) -> GateRefusal | None:
+    """The first lock that is on and that this session has not opened."""
+    if not is_staff(request) or (on.password and not sessions.has_proved_password(request)):
+        return PASSWORD_REFUSED if on.password or not on.totp else TOTP_REFUSED
+    if on.totp and not sessions.has_proved_code(request):
+        return TOTP_REFUSED
+    return None
+
+
+def is_staff(request: HttpRequest) -> bool:
     user = request.user
-    if not (user.is_authenticated and user.is_active and getattr(user, "is_staff", False)):
-        return False
-    return not on.totp or bool(getattr(user, "is_verified", bool)())
+    return user.is_authenticated and user.is_active and bool(getattr(user, "is_staff", False))
 
 
 def admits(request: HttpRequest) -> bool:
     """The admin site's `has_permission`."""
     on = locks(request)
-    return is_admitted_openly(request) if on.are_open else has_unlocked(request, on)
+    if on.are_open:
+        # Who has signed in is no stranger, wherever the request comes from.
+        return is_admitted_openly(request) or (is_staff(request) and sessions.is_signed_in(request))
+    return locked_by(request, on) is None
 
 
 def refusal(request: HttpRequest) -> GateRefusal | None:
@@ -123,22 +144,13 @@ def refusal(request: HttpRequest) -> GateRefusal | None:
     if is_api and request.method not in _SAFE_METHODS and locality.is_cross_site(known):
         # Forms are covered by Django's CSRF check; API views take no token.
         return CROSS_SITE_REFUSED
+    if request.path.startswith(SIGN_IN_PREFIX):
+        return None
     on = locks(request)
     if on.are_open:
-        return None if is_admitted_openly(request) else STRANGER_REFUSED
-    if is_api and not has_unlocked(request, on):
-        return TOTP_REFUSED if on.totp else PASSWORD_REFUSED
+        return None if admits(request) else STRANGER_REFUSED
     # Pages: the admin site asks `admits` and leads to the sign-in.
-    return None
-
-
-def operator() -> User:
-    """The built-in user that an open dashboard acts as; made when it is first needed."""
-    user, _ = User.objects.get_or_create(
-        username=OPERATOR_NAME,
-        defaults={"is_staff": True, "is_superuser": True, "password": make_password(None)},
-    )
-    return user
+    return locked_by(request, on) if is_api else None
 
 
 class GateMiddleware:
@@ -154,17 +166,22 @@ class GateMiddleware:
 
 
 class OperatorMiddleware:
-    """Makes an open dashboard's request act as the operator, unless somebody is signed in anyway."""
+    """Makes an open dashboard's request act as the operator, unless somebody is signed in anyway.
+
+    From here on it is known who acts, which is what the audit log asks for.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not is_exempt(request.path) and locks(request).are_open and is_admitted_openly(request):
-            user = request.user
-            if not (user.is_authenticated and user.is_active and getattr(user, "is_staff", False)):
-                request.user = operator()
-        return self.get_response(request)
+        if is_exempt(request.path):
+            return self.get_response(request)
+        if locks(request).are_open and not is_staff(request) and is_admitted_openly(request):
+            request.user = operator()
+        name = request.user.get_username() or "nobody signed in"
+        with audit.acting_as(audit.Actor(name, client_address(request))):
+            return self.get_response(request)
 
 
 def is_exempt(path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.admin import AdminSite
 from django.urls import URLPattern, path
 
+from codexproxy import security_pages
 from codexproxy.connect_page import connect_page, first_request
 from codexproxy.explain_page import explain_page
 
@@ -12,6 +13,7 @@ from codexproxy.explain_page import explain_page
 def urls(site: AdminSite) -> list[URLPattern]:
     """SECURITY: each behind the site's own gate."""
     return [
+        *security_pages.urls(site),
         path("connect/", site.admin_view(connect_page), name="connect"),
         path("connect/arrival/", site.admin_view(first_request), name="connect_arrival"),
         path("explain/", site.admin_view(explain_page), name="explain"),

@@ -44,11 +44,11 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_otp",
-    "django_otp.plugins.otp_totp",
     "django_otp.plugins.otp_static",
     "rest_framework",
     "codexproxy.apps.CodexProxyConfig",
     "accounts.apps.AccountsConfig",
+    "accounts.operators.apps.OperatorsConfig",
     "usage.apps.UsageConfig",
     "requestlogs.apps.RequestLogsConfig",
     "proxy.apps.ProxyConfig",
@@ -58,6 +58,7 @@ MIDDLEWARE = [
     "codexproxy.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "codexproxy.https.HttpsMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -110,29 +111,35 @@ SESSION_COOKIE_NAME = "codexproxy_session"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_NAME = "codexproxy_csrf"
+CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+# No header of a client can have this name; codexproxy/https.py sets it.
+SECURE_PROXY_SSL_HEADER = ("codexproxy.scheme", "https")
 
-# Unfold's build of Alpine evaluates expressions: script-src needs 'unsafe-eval', and its templates
-# carry inline scripts and styles.
+# Unfold's build of Alpine evaluates expressions, so script-src needs 'unsafe-eval'; its templates carry
+# style attributes and one style element. Inline scripts run nowhere.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
-        "default-src": ["'self'"],
-        "script-src": ["'self'", "'unsafe-eval'", "'unsafe-inline'"],
+        "default-src": ["'none'"],
+        "script-src": ["'self'", "'unsafe-eval'"],
         "style-src": ["'self'", "'unsafe-inline'"],
         "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "manifest-src": ["'self'"],
         "frame-ancestors": ["'none'"],
-        "base-uri": ["'self'"],
+        "base-uri": ["'none'"],
         "form-action": ["'self'"],
     },
 }
 
 REST_FRAMEWORK: dict[str, Any] = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["codexproxy.api_user.GateAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
-    "UNAUTHENTICATED_USER": None,
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
     "EXCEPTION_HANDLER": "codexproxy.errors.dashboard_exception_handler",

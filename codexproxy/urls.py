@@ -10,11 +10,12 @@ from django.urls import include, path
 from django.views import defaults
 from django.views.generic import RedirectView
 
-from codexproxy import health
+from codexproxy import dashboard_auth, health
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("api/dashboard-auth/", include(dashboard_auth.urlpatterns)),
     path("api/", include("accounts.urls")),
     path("api/", include("proxy.urls")),
     path("health", health.live),

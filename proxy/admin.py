@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import Field
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -12,21 +13,58 @@ from django.urls import reverse
 from codexproxy.admin_base import ModelAdmin
 from proxy import firewall_admin, key_admin
 from proxy.models import Settings, StickySession
-from proxy.settings_services import settings_get, settings_update
+from proxy.settings_services import check_locks, settings_get, settings_update
 
 # Django looks for this module only; the pages of the others are registered by being imported.
 __all__ = ["firewall_admin", "key_admin"]
 
 
+class SettingsForm(ModelForm):  # type: ignore[type-arg]
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        check_locks({name: cleaned.get(name) for name in self.changed_data})
+        return cleaned
+
+
 @admin.register(Settings)
 class SettingsAdmin(ModelAdmin):
+    form = SettingsForm
     fieldsets = (
         (
             "Routing",
             {
-                "fields": ("routing_strategy", "prefer_earlier_reset", "affinity_enabled"),
-                "description": "Which account serves a request. A change holds within two seconds, "
-                "for conversations that begin after it.",
+                "fields": ("routing_strategy", "prefer_earlier_reset"),
+                "description": "Which account serves a request. Takes effect within 1 s, for conversations "
+                "that begin after it.",
+            },
+        ),
+        (
+            "Sessions",
+            {
+                "fields": ("affinity_enabled", "conversation_affinity_days", "derived_affinity_minutes"),
+                "description": "Whether and how long a conversation stays with its account. Takes effect "
+                "within 1 s.",
+            },
+        ),
+        (
+            "Limits & timeouts",
+            {
+                "fields": ("upstream_silence_s",),
+                "description": "Takes effect within 1 s, for requests that begin after it.",
+            },
+        ),
+        (
+            "Clients",
+            {
+                "fields": ("public_base_url",),
+                "description": "What the snippets for clients are filled with. Takes effect at once.",
+            },
+        ),
+        (
+            "Security",
+            {
+                "fields": ("require_password", "require_totp", "session_hours"),
+                "description": "Who may open the dashboard. Takes effect at once, in every process.",
             },
         ),
         (
@@ -40,10 +78,17 @@ class SettingsAdmin(ModelAdmin):
             "Data",
             {
                 "fields": ("retention_days",),
-                "description": "Older request rows are removed by a background job.",
+                "description": "Older request rows are removed by a background job, once an hour.",
             },
         ),
     )
+
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        """With its default, so that one can find back."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None:
+            field.help_text = f"{field.help_text} Default: {_default_words(db_field)}.".strip()
+        return field
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -60,6 +105,15 @@ class SettingsAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Settings, form: ModelForm[Any], change: bool) -> None:
         settings_update(**{name: form.cleaned_data[name] for name in form.changed_data})
+
+
+def _default_words(field: Field[Any, Any]) -> str:
+    default = field.get_default()
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if field.flatchoices:
+        default = dict(field.flatchoices)[default]
+    return str(default) if default != "" else "empty"
 
 
 @admin.register(StickySession)

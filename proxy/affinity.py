@@ -14,6 +14,14 @@ CONVERSATION_HEADERS = ("session-id", "session_id", "thread-id", "x-client-reque
 TURN_STATE = "x-codex-turn-state"
 
 
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How long a conversation is kept after its last request: by a client's own id, and by a derived key."""
+
+    named_s: float = limits.CONVERSATION_AFFINITY_S
+    derived_s: float = limits.DERIVED_AFFINITY_S
+
+
 @dataclass(slots=True)
 class Entry:
     """`foreign` are digests of encrypted items that another account than this one wrote."""
@@ -24,9 +32,8 @@ class Entry:
     served: bool = False
     foreign: set[bytes] = field(default_factory=set)
 
-    def is_alive(self, now: float) -> bool:
-        age = limits.DERIVED_AFFINITY_S if self.derived else limits.CONVERSATION_AFFINITY_S
-        return now - self.updated_at < age
+    def is_alive(self, now: float, ages: Ages) -> bool:
+        return now - self.updated_at < (ages.derived_s if self.derived else ages.named_s)
 
 
 def conversation_key(headers: Mapping[str, str], prompt_cache_key: str | None) -> str:
@@ -50,6 +57,8 @@ class Affinity:
     """A bounded map; the longest unused entry goes first."""
 
     def __init__(self, capacity: int = limits.AFFINITY_ENTRIES) -> None:
+        # What the settings say; whoever swaps the snapshot keeps it true.
+        self.ages = Ages()
         self._capacity = capacity
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._turn_states: OrderedDict[str, str] = OrderedDict()
@@ -59,7 +68,7 @@ class Affinity:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if not entry.is_alive(now):
+        if not entry.is_alive(now, self.ages):
             del self._entries[key]
             return None
         return entry

@@ -65,6 +65,9 @@ AFFINITY_BLOCK_S = 300.0
 AFFINITY_ENTRIES = 50_000
 FOREIGN_ITEMS = 2_000
 
+# Wrong passwords are recorded too: anybody could fill the audit log if it were kept for ever.
+AUDIT_DAYS = 365
+
 SNAPSHOT_POLL_S = 1.0
 AFFINITY_FLUSH_S = 1.0
 RECORDS_WAITING = 10_000

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
 from django.db import models
 from django.utils import timezone
 
@@ -35,6 +35,24 @@ class Settings(models.Model):
         default=True,
         help_text="Keeps the prompt cache warm. A paused account is never used, whatever this says.",
     )
+    conversation_affinity_days = models.PositiveIntegerField(
+        "a named conversation is remembered (days)",
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(365)],
+        help_text="Since its last request. A named one is one whose client gives it an id of its own.",
+    )
+    derived_affinity_minutes = models.PositiveIntegerField(
+        "a conversation without a name is remembered (minutes)",
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(1440)],
+        help_text="It is recognised by how it begins; upstream's prompt cache lasts about as long.",
+    )
+    upstream_silence_s = models.PositiveIntegerField(
+        "upstream may be silent for (seconds)",
+        default=600,
+        validators=[MinValueValidator(30), MaxValueValidator(3600)],
+        help_text="Long reasoning is silent. After that the request is given up, as broken.",
+    )
     retention_days = models.PositiveIntegerField(
         "keep request rows for (days)",
         default=30,
@@ -45,8 +63,29 @@ class Settings(models.Model):
         default=False,
         help_text="While this is off, programs on this machine and at the firewall's addresses need none.",
     )
-    require_password = models.BooleanField(default=False, editable=False)
-    require_totp = models.BooleanField(default=False, editable=False)
+    public_base_url = models.CharField(
+        "public address",
+        blank=True,
+        max_length=200,
+        validators=[URLValidator(schemes=["http", "https"])],
+        help_text="Under which clients reach this server, for example https://codex.example.com. "
+        "Empty: the address that the dashboard was opened under.",
+    )
+    require_password = models.BooleanField(
+        default=False, help_text="The dashboard asks for the password. Set one first, on the security page."
+    )
+    require_totp = models.BooleanField(
+        "require a one-time code",
+        default=False,
+        help_text="The dashboard asks for a code of the authenticator app. Set one up first, on the "
+        "security page. While neither is required, the dashboard is open to this machine.",
+    )
+    session_hours = models.PositiveIntegerField(
+        "a sign-in lasts (hours)",
+        default=12,
+        validators=[MinValueValidator(1), MaxValueValidator(8760)],
+        help_text="After that the dashboard asks again. Holds for sign-ins from now on.",
+    )
 
     class Meta:
         verbose_name = verbose_name_plural = "settings"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from accounts import audit
+from accounts.operators.services import sign_ins_forget
 from proxy import limits
 from proxy.services import conversations_forget
 from proxy.settings_services import settings_get
@@ -13,9 +15,14 @@ from usage.services import samples_trim
 
 def trim(*, now: datetime) -> dict[str, int]:
     """Returns how many rows of each kind went."""
-    before = now - timedelta(days=settings_get().retention_days)
+    settings = settings_get()
+    before = now - timedelta(days=settings.retention_days)
     return {
         "records": records_trim(before=before),
         "samples": samples_trim(before=before),
-        "conversations": conversations_forget(before=now - timedelta(seconds=limits.CONVERSATION_AFFINITY_S)),
+        "conversations": conversations_forget(
+            before=now - timedelta(days=settings.conversation_affinity_days)
+        ),
+        "audit": audit.forget(before=now - timedelta(days=limits.AUDIT_DAYS)),
+        "sessions": sign_ins_forget(now=now),
     }

@@ -158,10 +158,10 @@ class Runtime:
         self.refresher = TokenRefresher(
             client=self.client, thread=self.threads.services, auth_base_url=settings.AUTH_BASE_URL
         )
-        upstream = Upstream(self.client, settings.UPSTREAM_BASE_URL)
-        self.services = Services(self.pool, self.affinity, upstream, self.refresher, time.time)
+        self._upstream = Upstream(self.client, settings.UPSTREAM_BASE_URL)
+        self.services = Services(self.pool, self.affinity, self._upstream, self.refresher, time.time)
         self.sockets = UpstreamSockets(
-            self.client, settings.UPSTREAM_BASE_URL, upstream, asyncio.get_running_loop().time
+            self.client, settings.UPSTREAM_BASE_URL, self._upstream, asyncio.get_running_loop().time
         )
         # Each ends after its running turn when the process is to end.
         self.client_sockets: set[EndsAfterTurn] = set()
@@ -221,6 +221,8 @@ class Runtime:
         snapshot = await self.threads.snapshots.run(load_snapshot)
         self.pool.swap(snapshot)
         self.gatekeeper.take(snapshot.access)
+        self.affinity.ages = snapshot.settings.ages
+        self._upstream.silence_s = snapshot.settings.upstream_silence_s
         self._limited = {key.id for key in snapshot.access.keys.values() if key.has_limits}
 
     def _has_limits(self, key_id: int) -> bool:

@@ -13,7 +13,7 @@ from accounts.models import Account
 from accounts.selectors import accounts_for_pool
 from proxy import limits
 from proxy.access import AccessView
-from proxy.affinity import Entry
+from proxy.affinity import Ages, Entry
 from proxy.catalogue import Catalogue, Key
 from proxy.firewall_services import firewall_networks
 from proxy.key_selectors import key_views
@@ -31,9 +31,22 @@ def load_snapshot() -> Snapshot:
     version = current_version()
     windows = current_windows()
     accounts = tuple(_view(account, windows.get(account.pk, {})) for account in accounts_for_pool())
-    row = Settings.objects.filter(pk=1).first() or Settings()
-    settings = SettingsView(row.routing_strategy, row.prefer_earlier_reset, row.affinity_enabled)
-    return Snapshot(version, accounts, settings, _access(row))
+    row = _settings_row()
+    return Snapshot(version, accounts, _settings(row), _access(row))
+
+
+def _settings_row() -> Settings:
+    return Settings.objects.filter(pk=1).first() or Settings()
+
+
+def _settings(row: Settings) -> SettingsView:
+    return SettingsView(
+        routing_strategy=row.routing_strategy,
+        prefer_earlier_reset=row.prefer_earlier_reset,
+        affinity_enabled=row.affinity_enabled,
+        ages=Ages(row.conversation_affinity_days * 86400.0, row.derived_affinity_minutes * 60.0),
+        upstream_silence_s=float(row.upstream_silence_s),
+    )
 
 
 def _access(row: Settings) -> AccessView:
@@ -75,7 +88,7 @@ def _seconds(moment: datetime | None) -> float | None:
 
 def remembered_conversations() -> list[tuple[str, Entry]]:
     """The newest conversations, oldest first, for a process that starts."""
-    since = timezone.now() - timedelta(seconds=limits.CONVERSATION_AFFINITY_S)
+    since = timezone.now() - timedelta(seconds=_settings(_settings_row()).ages.named_s)
     rows = StickySession.objects.filter(updated_at__gte=since).order_by("-updated_at")[
         : limits.AFFINITY_ENTRIES
     ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from proxy import limits
 from proxy.access import AccessView
+from proxy.affinity import Ages
 from proxy.routing import Window
 
 
@@ -34,6 +36,8 @@ class SettingsView:
     routing_strategy: str = "capacity_weighted"
     prefer_earlier_reset: bool = False
     affinity_enabled: bool = True
+    ages: Ages = Ages()
+    upstream_silence_s: float = limits.UPSTREAM_SILENCE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,6 @@ from codexproxy.http import Headers, HttpClient, Response, ResponseTooLarge, Tim
 from proxy import limits
 from proxy.outcomes import UpstreamError
 
-_TIMEOUTS = Timeouts(limits.CONNECT_TIMEOUT_S, limits.UPSTREAM_SILENCE_S)
-
 
 class Refusing(Protocol):
     """An answer that is not a 200."""
@@ -25,12 +23,15 @@ class Refusing(Protocol):
 class Upstream:
     def __init__(self, client: HttpClient, base_url: str) -> None:
         self._client = client
+        # What the settings say; whoever swaps the snapshot keeps it true.
+        self.silence_s = limits.UPSTREAM_SILENCE_S
         self._responses_url = base_url + "/codex/responses"
         self._models_url = base_url + "/codex/models"
 
     async def respond(self, headers: Headers, body: bytes) -> Response:
         """Ask for a response. Raises TransportFailed."""
-        return await self._client.send("POST", self._responses_url, headers, body, _TIMEOUTS)
+        timeouts = Timeouts(limits.CONNECT_TIMEOUT_S, self.silence_s)
+        return await self._client.send("POST", self._responses_url, headers, body, timeouts)
 
     async def models(self, headers: Headers, query: str) -> Response:
         """Ask for the catalogue. Raises TransportFailed."""

@@ -92,6 +92,11 @@ class SocketTransport:
             return None
         return found.account_id
 
+    @property
+    def silence_s(self) -> float:
+        """The same as over HTTP."""
+        return self._sockets.upstream.silence_s
+
     async def respond(self, account_id: str, headers: Headers, body: bytes) -> Reply:
         if self._sockets.are_refused:
             return await self._over_http(headers, body)
@@ -103,7 +108,7 @@ class SocketTransport:
             return MadeReply(refused.status, refused.headers, refused.body)
         try:
             await opened.socket.send(body)
-            first = await opened.socket.receive(limits.UPSTREAM_SILENCE_S)
+            first = await opened.socket.receive(self.silence_s)
         except TransportFailed:
             await self.close()
             raise
@@ -186,7 +191,7 @@ class SocketReply:
         for frame in self._first:
             yield self._seen(frame)
         while not self._is_over:
-            yield self._seen(await self._socket.receive(limits.UPSTREAM_SILENCE_S))
+            yield self._seen(await self._socket.receive(self._transport.silence_s))
 
     async def read(self, limit: int) -> bytes:
         """Only refusals are read as a whole, and these come as events."""

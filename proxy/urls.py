@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from proxy import firewall_api, key_api
+from proxy import firewall_api, key_api, settings_api
 
 urlpatterns = [
     path("api-keys/", key_api.api_keys),
@@ -13,4 +13,5 @@ urlpatterns = [
     path("api-keys/<int:key_id>/usage-7d", key_api.api_key_week),
     path("firewall/ips", firewall_api.firewall_ips),
     path("firewall/ips/<path:ip>", firewall_api.firewall_ip),
+    path("settings", settings_api.settings),
 ]

@@ -53,3 +53,33 @@ def test_the_scripts_can_be_started() -> None:
             ["bash", "-n", str(path)], capture_output=True, text=True, timeout=10, check=False
         )
         assert checked.returncode == 0, checked.stderr
+
+
+def test_the_top_level_holds_what_the_design_names_and_what_a_repository_needs() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, timeout=10, check=True
+    )
+    tops = {line.split("/")[0] for line in listed.stdout.splitlines()}
+    assert (
+        tops
+        - {
+            *APPS,
+            "templates",
+            "tests",
+            "manage.py",
+            "requirements.txt",
+            "requirements-dev.txt",
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+            "docs",
+            "scripts",
+            "benchmarks",
+            ".ci",
+            ".gitignore",
+            "Dockerfile",
+            ".dockerignore",
+            "compose.yaml",
+        }
+        == set()
+    )

@@ -117,6 +117,8 @@ PAGES = [
     "/admin/proxy/stickysession/",
     "/admin/proxy/settings/1/change/",
     "/admin/accounts/auditevent/",
+    "/admin/security/",
+    "/admin/security/authenticator/",
     "/admin/accounts/jobrun/",
 ]
 

@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from codexproxy.connect_page import CLIENTS
+from proxy.settings_services import settings_update
 from requestlogs.models import RequestRecord
 
 pytestmark = pytest.mark.django_db
@@ -81,3 +82,10 @@ def test_a_moment_that_is_none_is_now(since: str, browser: Client) -> None:
 def test_the_pages_are_behind_the_gate() -> None:
     stranger = Client(REMOTE_ADDR="203.0.113.9", HTTP_HOST="localhost:2455")
     assert stranger.get("/admin/connect/").status_code == 403
+
+
+def test_the_snippets_carry_the_public_address_of_the_settings(browser: Client) -> None:
+    settings_update(public_base_url="https://codex.example.com/")
+    page = browser.get("/admin/connect/").content.decode()
+    assert "https://codex.example.com/backend-api/codex" in page
+    assert "codex.example.com//" not in page

@@ -11,9 +11,11 @@ from django.test import Client
 from django.urls import path
 from pytest_django import Settings as SettingsWrapper
 
+from accounts.operators.selectors import operator
 from codexproxy.urls import handler404  # noqa: F401
 from codexproxy.urls import urlpatterns as real_urlpatterns
-from proxy.models import Settings
+from tests.accounts.operators.totp import PASSWORD
+from tests.codexproxy.browsing import browser, far_browser, lock_with_password, require
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
@@ -24,15 +26,6 @@ def whoami(request: HttpRequest) -> HttpResponse:
 
 whoami.csrf_exempt = True  # type: ignore[attr-defined]
 urlpatterns = [path("api/whoami", whoami), *real_urlpatterns]
-
-
-def browser(peer: str = "127.0.0.1", host: str = "localhost:2455", **headers: str) -> Client:
-    environment = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
-    return Client(REMOTE_ADDR=peer, HTTP_HOST=host, **environment)
-
-
-def require(**fields: bool) -> None:
-    Settings.objects.update_or_create(pk=1, defaults=fields)
 
 
 def test_an_open_dashboard_serves_a_local_request_without_a_login() -> None:
@@ -93,6 +86,29 @@ def test_a_foreign_host_name_is_refused_from_everywhere() -> None:
     assert "CODEXPROXY_ALLOWED_HOSTS" in browser(host="evil.example").get("/admin/").content.decode()
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example:2455",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1.nip.io:2455",
+        "evil.example@localhost",
+        "localhost:2455.evil.example",
+        "[::1].evil.example",
+    ],
+)
+@pytest.mark.parametrize("path", ["/admin/", "/admin/login/", "/api/whoami", "/api/dashboard-auth/session"])
+def test_a_name_that_only_leads_here_is_refused(host: str, path: str) -> None:
+    # DNS rebinding: the page of that name would be of the same origin as this answer.
+    assert browser(host=host).get(path).status_code in (400, 403)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:2455", "[::1]:2455", "127.1.2.3"])
+def test_this_machine_by_its_own_names_is_served(host: str) -> None:
+    assert browser(host=host).get("/admin/").status_code == 200
+
+
 def test_a_named_host_passes_the_host_check(settings: SettingsWrapper) -> None:
     settings.NAMED_HOSTS = ["proxy.example"]
     settings.DASHBOARD_NETWORKS = (ipaddress.ip_network("127.0.0.1/32"),)
@@ -100,12 +116,33 @@ def test_a_named_host_passes_the_host_check(settings: SettingsWrapper) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"origin": "https://evil.example"}, {"sec_fetch_site": "cross-site"}, {"origin": "null"}]
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://localhost:8080"},
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+    ],
 )
 def test_a_write_of_another_site_is_refused_at_the_api(headers: dict[str, str]) -> None:
     response = browser(**headers).post("/api/whoami")
     assert (response.status_code, response.json()["error"]["code"]) == (403, "cross_site")
     assert browser(**headers).get("/api/whoami").status_code == 200
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+def test_whatever_the_method_of_the_write(method: str) -> None:
+    client = browser(origin="https://evil.example")
+    assert getattr(client, method)("/api/settings").json()["error"]["code"] == "cross_site"
+
+
+def test_a_foreign_page_cannot_write_with_the_cookie_of_a_sign_in() -> None:
+    lock_with_password()
+    client = browser()
+    client.post("/admin/login/", {"password": PASSWORD})
+    refused = client.post("/api/whoami", headers={"Origin": "https://evil.example"})
+    assert refused.json()["error"]["code"] == "cross_site"
 
 
 def test_a_program_writes_to_the_api_without_a_token() -> None:
@@ -128,14 +165,29 @@ def test_health_and_static_files_are_outside_the_gate() -> None:
 
 
 def test_a_password_lock_leads_to_the_sign_in_page_and_opens_with_it() -> None:
-    require(require_password=True)
-    User.objects.create_superuser("owner", password="correct horse")
-    client = browser("192.168.1.9", "192.168.1.5:2455")
-    assert client.get("/admin/").headers["Location"].startswith("/admin/login/")
+    lock_with_password()
+    client = far_browser()
+    assert client.get("/admin/").headers["Location"] == "/admin/login/?next=/admin/"
     assert client.get("/admin/login/").status_code == 200
-    client.post("/admin/login/", {"username": "owner", "password": "correct horse", "next": "/admin/"})
+    client.post("/admin/login/", {"password": PASSWORD})
     assert client.get("/admin/").status_code == 200
-    assert client.get("/api/whoami").json() == {"user": "owner"}
+    assert client.get("/api/whoami").json() == {"user": "operator"}
+
+
+def test_a_session_that_did_not_give_the_password_opens_no_password_lock() -> None:
+    lock_with_password()
+    client = browser()
+    client.force_login(operator())
+    assert client.get("/api/whoami").status_code == 401
+
+
+def test_who_is_signed_in_is_no_stranger_when_the_locks_are_off_again() -> None:
+    lock_with_password()
+    client = far_browser()
+    client.post("/admin/login/", {"password": PASSWORD})
+    require(require_password=False)
+    assert client.get("/api/whoami").status_code == 200
+    assert far_browser().get("/api/whoami").status_code == 403
 
 
 def test_a_password_lock_closes_the_api_even_for_local_requests() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from proxy.simulator import Served, Simulator, running
 from tests.conftest import missing
+from tests.e2e.browser import chromium, page, surroundings  # noqa: F401  (fixtures)
 from tests.e2e.codex import Codex, find_codex
 from tests.e2e.server import Server
 

@@ -11,7 +11,15 @@ from proxy.settings_services import settings_get
 pytestmark = pytest.mark.django_db
 
 FORM = "/admin/proxy/settings/1/change/"
-VALUES = {"routing_strategy": "round_robin", "affinity_enabled": "on", "retention_days": "14"}
+VALUES = {
+    "routing_strategy": "round_robin",
+    "affinity_enabled": "on",
+    "retention_days": "14",
+    "session_hours": "8",
+    "conversation_affinity_days": "5",
+    "derived_affinity_minutes": "6",
+    "upstream_silence_s": "60",
+}
 
 
 @pytest.fixture
@@ -39,9 +47,11 @@ def test_an_error_is_shown_beside_its_field(browser: Client) -> None:
     assert settings_get().retention_days == 30
 
 
-def test_the_locks_are_not_in_the_form(browser: Client) -> None:
+def test_a_lock_that_nobody_could_open_is_refused_beside_its_field(browser: Client) -> None:
     browser.get("/admin/proxy/settings/")
-    browser.post(FORM, VALUES | {"require_password": "on", "require_totp": "on"})
+    page = browser.post(FORM, VALUES | {"require_password": "on", "require_totp": "on"}).content.decode()
+    assert "Set a password first" in page
+    assert "Set up an authenticator first" in page
     assert not (settings_get().require_password or settings_get().require_totp)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.affinity import Affinity, Entry, conversation_key
+from proxy.affinity import Affinity, Ages, Entry, conversation_key
 
 NOW = 1_700_000_000.0
 
@@ -90,3 +90,15 @@ def test_what_the_process_knows_is_newer_than_the_database() -> None:
     entry = affinity.get("k", NOW)
     assert entry is not None
     assert entry.account_id == "a"
+
+
+@pytest.mark.parametrize(
+    ("derived", "age_s", "is_kept"), [(True, 59, True), (True, 60, False), (False, 60, True)]
+)
+def test_conversations_are_kept_as_long_as_the_settings_say(
+    derived: bool, age_s: float, is_kept: bool
+) -> None:
+    affinity = Affinity()
+    affinity.ages = Ages(named_s=3600.0, derived_s=60.0)
+    affinity.assign("k", "a", NOW, derived=derived)
+    assert (affinity.get("k", NOW + age_s) is not None) is is_kept

@@ -18,7 +18,7 @@ from django.db import connection, connections
 
 from accounts.encryption_check import verify_key
 from accounts.models import EncryptionKeyFingerprint
-from codexproxy import demo
+from codexproxy import checks, demo, exposure
 from codexproxy.crypto import EncryptionKeyError
 from codexproxy.sqlite_recovery import damage, is_worth_checking
 from codexproxy.supervisor import CannotListen, Supervisor, bind, raise_file_limit
@@ -49,6 +49,9 @@ class Command(BaseCommand):
             prepare(migrate=not options["no_migrate"])
         except (CannotListen, EncryptionKeyError) as error:
             raise CommandError(str(error)) from None
+        exposure.listening_on(host)
+        for warning in checks.check_open_dashboard(None):
+            self.stderr.write(f"Warning: {warning.msg} {warning.hint}")
         address = (host, listening.getsockname()[1])
         if workers == 1:
             work(listening, address)

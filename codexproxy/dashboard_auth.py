@@ -1,0 +1,151 @@
+"""The dashboard's JSON for signing in: /api/dashboard-auth/."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import segno
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import path
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.operators import codes, selectors, sessions
+from codexproxy import gate, sign_in
+from codexproxy.errors import DashboardError
+
+_LONGEST_TEXT = 1024
+
+
+@api_view(["GET"])
+def session(request: Request) -> Response:
+    return _session(request._request)
+
+
+@api_view(["POST"])
+def password_setup(request: Request) -> Response:
+    django_request = request._request
+    sign_in.password_set_up(django_request, _text(request, "password"), _token(request))
+    return _session(django_request)
+
+
+@api_view(["POST"])
+def password_login(request: Request) -> Response:
+    sign_in.sign_in_with_password(request._request, _text(request, "password"))
+    return _session(request._request)
+
+
+@api_view(["POST"])
+def password_change(request: Request) -> Response:
+    current, new = _text(request, "currentPassword"), _text(request, "newPassword")
+    sign_in.password_change(request._request, current, new)
+    return Response({"status": "ok"})
+
+
+@api_view(["DELETE"])
+def password(request: Request) -> Response:
+    sign_in.password_remove(request._request, _text(request, "password"))
+    return Response({"status": "ok"})
+
+
+@api_view(["POST"])
+def totp_setup_start(request: Request) -> Response:
+    sign_in.totp_set_up_begin(request._request, _token(request))
+    secret = codes.new_secret()
+    return Response(
+        {
+            "secret": secret,
+            "otpauthUri": codes.otpauth_uri(secret),
+            "qrSvgDataUri": qr_data_uri(secret),
+        },
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+@api_view(["POST"])
+def totp_setup_confirm(request: Request) -> Response:
+    secret, code = _text(request, "secret"), _text(request, "code")
+    recovery_codes = sign_in.totp_set_up(request._request, secret, code, _token(request))
+    return Response({"status": "ok", "recoveryCodes": recovery_codes}, headers={"Cache-Control": "no-store"})
+
+
+@api_view(["POST"])
+def totp_verify(request: Request) -> Response:
+    sign_in.sign_in_with_code(request._request, _text(request, "code"))
+    return _session(request._request)
+
+
+@api_view(["POST"])
+def totp_disable(request: Request) -> Response:
+    if not sessions.has_proved_code(request._request):
+        raise sign_in.as_error(gate.TOTP_REFUSED)
+    sign_in.totp_disable(request._request, _text(request, "code"))
+    return Response({"status": "ok"})
+
+
+@api_view(["POST"])
+def logout(request: Request) -> Response:
+    sign_in.sign_out(request._request)
+    return Response({"status": "ok"})
+
+
+urlpatterns = [
+    path("session", session),
+    path("password/setup", password_setup),
+    path("password/login", password_login),
+    path("password/change", password_change),
+    path("password", password),
+    path("totp/setup/start", totp_setup_start),
+    path("totp/setup/confirm", totp_setup_confirm),
+    path("totp/verify", totp_verify),
+    path("totp/disable", totp_disable),
+    path("logout", logout),
+]
+
+
+def qr_data_uri(secret: str) -> str:
+    """The secret as a picture for the authenticator's camera."""
+    out = io.BytesIO()
+    # White behind and around it: on a dark page a camera would not find it.
+    code = segno.make(codes.otpauth_uri(secret), error="m", micro=False)
+    code.save(out, kind="svg", scale=5, border=4, light="#fff")
+    return "data:image/svg+xml;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _session(request: HttpRequest) -> Response:
+    on = gate.locks(request)
+    is_in = gate.admits(request)
+    return Response(
+        {
+            "authenticated": is_in,
+            "passwordRequired": on.password,
+            "passwordConfigured": selectors.has_password(),
+            "passwordManagementEnabled": True,
+            "passwordSessionActive": sessions.has_proved_password(request),
+            "totpRequiredOnLogin": on.totp,
+            "totpConfigured": selectors.has_totp(),
+            "bootstrapRequired": on.are_open and sign_in.needs_setup_token(request),
+            "bootstrapTokenConfigured": bool(settings.DASHBOARD_SETUP_TOKEN),
+            "authMode": "standard",
+            "role": "admin" if is_in else None,
+            "guestAccessEnabled": False,
+            "guestPasswordRequired": False,
+        },
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _text(request: Request, name: str) -> str:
+    body: Any = request.data
+    value = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(value, str) or not value or len(value) > _LONGEST_TEXT:
+        raise DashboardError(422, "validation_error", "Invalid request payload")
+    return value
+
+
+def _token(request: Request) -> str:
+    return request.headers.get(sign_in.SETUP_TOKEN_HEADER, "")

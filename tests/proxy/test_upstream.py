@@ -1,0 +1,34 @@
+"""Towards the ChatGPT backend."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from codexproxy.http import HttpClient, Timeouts
+from proxy import limits
+from proxy.upstream import Upstream
+
+
+class Recorder:
+    """In place of the HTTP client: keeps how long it may wait."""
+
+    def __init__(self) -> None:
+        self.timeouts: list[Timeouts] = []
+
+    async def send(self, method: str, url: str, headers: Any, body: bytes, timeouts: Timeouts) -> None:
+        self.timeouts.append(timeouts)
+
+
+@pytest.mark.asyncio
+async def test_a_changed_silence_holds_for_the_next_request() -> None:
+    client = Recorder()
+    upstream = Upstream(cast(HttpClient, client), "http://127.0.0.1:9")
+    await upstream.respond([], b"{}")
+    upstream.silence_s = 45.0
+    await upstream.respond([], b"{}")
+    assert client.timeouts == [
+        Timeouts(limits.CONNECT_TIMEOUT_S, limits.UPSTREAM_SILENCE_S),
+        Timeouts(limits.CONNECT_TIMEOUT_S, 45.0),
+    ]
