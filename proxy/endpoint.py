@@ -10,6 +10,7 @@ from codexproxy.logging import request_id as logged_request_id
 from proxy.answer import Send
 from proxy.body import ClientGone, Receive
 from proxy.call import Call, Scope, admit, canonical, note_gone, received, refuse
+from proxy.compaction import codex_compact, v1_compact
 from proxy.errors import MethodNotAllowed, NotFound, ProxyError
 from proxy.listings import codex_models, v1_models
 from proxy.self_service import usage, usage_page
@@ -73,7 +74,7 @@ def route(method: str, path: str) -> Handler:
     return known[method]
 
 
-_RECORDED = frozenset({codex_responses, v1_responses, v1_chat_completions})
+_RECORDED = frozenset({codex_responses, v1_responses, v1_chat_completions, codex_compact, v1_compact})
 
 # They belong to one key, and ask for it themselves.
 _OWN_ACCESS = frozenset({usage, usage_page})
@@ -81,6 +82,8 @@ _OWN_ACCESS = frozenset({usage, usage_page})
 _ROUTES: dict[str, dict[str, Handler]] = {
     "/backend-api/codex/responses": {"POST": codex_responses},
     "/v1/responses": {"POST": v1_responses},
+    "/backend-api/codex/responses/compact": {"POST": codex_compact},
+    "/v1/responses/compact": {"POST": v1_compact},
     "/v1/chat/completions": {"POST": v1_chat_completions},
     "/backend-api/codex/models": {"GET": codex_models},
     "/v1/models": {"GET": v1_models},

@@ -85,6 +85,14 @@ def signed(passed: HeaderList, token: str, account: str | None) -> HeaderList:
     return [*passed, *own]
 
 
+def with_types(
+    headers: Iterable[tuple[bytes, bytes]], content_type: bytes = b"application/json"
+) -> HeaderList:
+    """For a request whose answer is one JSON body."""
+    kept = [(name, value) for name, value in headers if name not in (b"accept", b"content-type")]
+    return [*kept, (b"accept", b"application/json"), (b"content-type", content_type)]
+
+
 def without(headers: HeaderList, name: bytes) -> HeaderList:
     return [(key, value) for key, value in headers if key != name]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,6 +81,30 @@ class EventSink:
 
     def _failed(self, error: Mapping[str, Any], response_id: str) -> bytes:
         return failed_event(error, response_id or self._request_id, self._created_at)
+
+
+class PassedOn:
+    """One body, which came whole. `status` is asked for when it goes out."""
+
+    is_stream = False
+
+    def __init__(self, answer: Answer, status: Callable[[], int] = lambda: 200) -> None:
+        self._answer = answer
+        self._status = status
+        self._headers: HeaderList = []
+        self._body = b""
+
+    async def begin(self, headers: HeaderList, first: bytes) -> None:
+        self._headers, self._body = headers, first
+
+    async def write(self, events: bytes) -> None:
+        return
+
+    async def end(self, ending: Ending) -> None:
+        await self._answer.whole(self._status(), [JSON, *self._headers], self._body)
+
+    async def refuse(self, error: ProxyError, headers: HeaderList) -> None:
+        await self._answer.whole(error.status, [JSON, *headers, *error.headers], error.body())
 
 
 class CollectedResponse:

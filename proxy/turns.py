@@ -27,7 +27,7 @@ from proxy.sinks import CollectedResponse, Sink
 async def codex_responses(call: Call) -> None:
     """POST …/codex/responses: always answered as an event stream."""
     request = read_request(await whole_body(call))
-    await _answer_turn(call, request, event_sink(call, keeps_events=True), native=True)
+    await answer_turn(call, request, event_sink(call, keeps_events=True), native=True)
 
 
 async def v1_responses(call: Call) -> None:
@@ -35,7 +35,7 @@ async def v1_responses(call: Call) -> None:
     models = call.runtime.catalogue.models
     request = read_responses_request(await whole_body(call), call.access.owner, models)
     sink = event_sink(call, keeps_events=False) if request.is_stream else CollectedResponse(call.answer)
-    await _answer_turn(call, request.upstream, sink, native=False, has_derived_key=request.has_derived_key)
+    await answer_turn(call, request.upstream, sink, native=False, has_derived_key=request.has_derived_key)
 
 
 async def v1_chat_completions(call: Call) -> None:
@@ -52,7 +52,7 @@ async def v1_chat_completions(call: Call) -> None:
         include_usage=request.include_usage,
     )
     sink = ChatStream(call.answer, chat) if upstream.is_stream else CollectedChat(call.answer, chat)
-    await _answer_turn(call, upstream.upstream, sink, native=False, has_derived_key=upstream.has_derived_key)
+    await answer_turn(call, upstream.upstream, sink, native=False, has_derived_key=upstream.has_derived_key)
 
 
 async def frame_turn(call: Call, text: bytes, *, native: bool) -> None:
@@ -62,12 +62,12 @@ async def frame_turn(call: Call, text: bytes, *, native: bool) -> None:
     call.is_recorded = not frame.is_warm_up
     try:
         sink = event_sink(call, keeps_events=True)
-        await _answer_turn(call, frame.upstream, sink, native=native, has_derived_key=frame.has_derived_key)
+        await answer_turn(call, frame.upstream, sink, native=native, has_derived_key=frame.has_derived_key)
     finally:
         call.is_recorded = call.is_recorded or call.record.status == "error"
 
 
-async def _answer_turn(
+async def answer_turn(
     call: Call, request: CodexRequest, sink: Sink, *, native: bool, has_derived_key: bool = False
 ) -> None:
     """One turn, in whichever dialect: the same attempts, the same record."""

@@ -25,12 +25,17 @@ class Refusing(Protocol):
 class Upstream:
     def __init__(self, client: HttpClient, base_url: str) -> None:
         self._client = client
+        self._base_url = base_url
         self._responses_url = base_url + "/codex/responses"
         self._models_url = base_url + "/codex/models"
 
     async def respond(self, headers: Headers, body: bytes) -> Response:
         """Ask for a response. Raises TransportFailed."""
         return await self._client.send("POST", self._responses_url, headers, body, _TIMEOUTS)
+
+    async def forward(self, method: str, path: str, headers: Headers, body: bytes) -> Response:
+        """Ask for whatever else is behind the base URL. Raises TransportFailed."""
+        return await self._client.send(method, self._base_url + path, headers, body, _TIMEOUTS)
 
     async def models(self, headers: Headers, query: str) -> Response:
         """Ask for the catalogue. Raises TransportFailed."""

@@ -25,6 +25,9 @@ REFUSED_FIELDS = frozenset(
     }
 )
 
+# The last item of a request for a compaction.
+COMPACTION_TRIGGER = "compaction_trigger"
+
 _FALSE, _TRUE, _NULL = msgspec.Raw(b"false"), msgspec.Raw(b"true"), msgspec.Raw(b"null")
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -49,6 +52,8 @@ class CodexRequest:
     service_tier: str
     prompt_cache_key: str | None
     has_compaction: bool
+    # The answer will be a compaction item.
+    makes_compaction: bool = False
     # Over a websocket a turn may go on from an earlier response, which its connection knows.
     previous_response_id: str = ""
 
@@ -75,6 +80,7 @@ def understood(body: bytes, fields: dict[str, msgspec.Raw]) -> CodexRequest:
         service_tier=_text(fields, "service_tier") or "",
         prompt_cache_key=_text(fields, "prompt_cache_key"),
         has_compaction=_has_compaction(body, fields),
+        makes_compaction=_makes_compaction(body, fields),
     )
 
 
@@ -160,6 +166,13 @@ def _has_compaction(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
     if b'"compaction"' not in body:
         return False
     return any(item.type == "compaction" and item.encrypted_content for _, item in _items(fields))
+
+
+def _makes_compaction(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
+    if b'"compaction_trigger"' not in body:
+        return False
+    items = _items(fields)
+    return bool(items) and items[-1][1].type == COMPACTION_TRIGGER
 
 
 def _items(fields: dict[str, msgspec.Raw]) -> list[tuple[msgspec.Raw, _Item]]:

@@ -41,7 +41,8 @@ def body_refusal(body: Any, *, websocket: bool = False, compact: bool = False) -
     if not isinstance(body.get("input"), list):
         return "Input must be a list"
     if compact:
-        return None
+        unknown = [name for name in ("store", "stream") if name in body]
+        return f"Unsupported parameter: {unknown[0]}" if unknown else None
     if body.get("store") is not False:
         return "Store must be set to false"
     if body.get("stream") is not True and not websocket:
