@@ -51,6 +51,8 @@ class Turn:
     # The conversation is named by a key of our own making: it is forgotten sooner.
     has_derived_key: bool = False
     plans_without_model: frozenset[str] = frozenset()
+    # The account that alone has a file of the request.
+    file_owner: str | None = None
     # None asks over HTTP.
     transport: Transport | None = None
     began: float = field(default_factory=time.monotonic)
@@ -186,6 +188,7 @@ class Attempts:
         only = self._transport.holder if self._goes_on else None
         if entry is not None and entry.served and self._turn.request.has_compaction:
             only = only or entry.account_id
+        only = only or self._turn.file_owner
         return Ask(
             affinity=owner or (entry.account_id if entry else None),
             excluded=self._excluded,

@@ -16,7 +16,9 @@ async def codex_compact(call: Call) -> None:
 
 async def v1_compact(call: Call) -> None:
     """POST /v1/responses/compact."""
-    request = read_v1_compact_request(await whole_body(call), models=call.runtime.catalogue.models)
+    request = read_v1_compact_request(
+        await whole_body(call), call.access.owner, call.runtime.catalogue.models
+    )
     await _compact(call, request, native=False)
 
 

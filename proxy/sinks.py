@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -84,24 +84,25 @@ class EventSink:
 
 
 class PassedOn:
-    """One body, which came whole. `status` is asked for when it goes out."""
+    """One body, which came whole; `content` is its type when it is not JSON."""
 
     is_stream = False
 
-    def __init__(self, answer: Answer, status: Callable[[], int] = lambda: 200) -> None:
+    def __init__(self, answer: Answer, *, content: bytes = b"application/json") -> None:
         self._answer = answer
-        self._status = status
+        self._content = (b"content-type", content)
         self._headers: HeaderList = []
-        self._body = b""
+        self.status = 200
+        self.body = b""
 
     async def begin(self, headers: HeaderList, first: bytes) -> None:
-        self._headers, self._body = headers, first
+        self._headers, self.body = headers, first
 
     async def write(self, events: bytes) -> None:
         return
 
     async def end(self, ending: Ending) -> None:
-        await self._answer.whole(self._status(), [JSON, *self._headers], self._body)
+        await self._answer.whole(self.status, [self._content, *self._headers], self.body)
 
     async def refuse(self, error: ProxyError, headers: HeaderList) -> None:
         await self._answer.whole(error.status, [JSON, *headers, *error.headers], error.body())

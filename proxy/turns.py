@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 from codexproxy.tasks import spawn
 from proxy.access import Access
-from proxy.affinity import TURN_STATE, conversation_key
+from proxy.affinity import TURN_STATE, conversation_key, file_key
 from proxy.attempts import Attempts, Turn
 from proxy.body import ClientGone, Receive
 from proxy.call import Call, event_sink, note, whole_body
@@ -89,12 +89,31 @@ async def answer_turn(
         accounts=call.access.accounts,
         has_derived_key=has_derived_key and record.conversation == request.prompt_cache_key,
         plans_without_model=call.runtime.catalogue.plans_without(request.model),
+        file_owner=await file_owner(call, request.files),
         transport=call.transport,
     )
     # A warm-up asks for no answer, so that it takes no room of its key.
     access = call.access if call.is_recorded else Access()
     async with call.runtime.admission.turn(access, request, record, native=native):
         await _unless_gone(call, _serve(call, turn, sink))
+
+
+async def serve_turn(call: Call, turn: Turn, sink: Sink) -> None:
+    """Answer it, unless the client leaves before."""
+    call.sink = sink
+    await _unless_gone(call, _serve(call, turn, sink))
+
+
+async def file_owner(call: Call, files: tuple[str, ...]) -> str | None:
+    """The account that has the first of them that is known here."""
+    running = call.runtime
+    for file_id in files:
+        key = file_key(file_id)
+        await running.recall(key)
+        entry = running.services.affinity.get(key, running.services.clock())
+        if entry is not None:
+            return entry.account_id
+    return None
 
 
 async def _serve(call: Call, turn: Turn, sink: Sink) -> None:

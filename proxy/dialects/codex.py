@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +28,10 @@ REFUSED_FIELDS = frozenset(
 
 # The last item of a request for a compaction.
 COMPACTION_TRIGGER = "compaction_trigger"
+
+_FILE = re.compile(rb'"file_id"\s*:\s*"([\w-]{1,200})"|"sediment://([\w-]{1,200})"', re.A)
+# How many files of one request are looked up.
+_FILES = 16
 
 _FALSE, _TRUE, _NULL = msgspec.Raw(b"false"), msgspec.Raw(b"true"), msgspec.Raw(b"null")
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -54,6 +59,8 @@ class CodexRequest:
     has_compaction: bool
     # The answer will be a compaction item.
     makes_compaction: bool = False
+    # Files that were uploaded to one account before.
+    files: tuple[str, ...] = ()
     # Over a websocket a turn may go on from an earlier response, which its connection knows.
     previous_response_id: str = ""
 
@@ -81,6 +88,7 @@ def understood(body: bytes, fields: dict[str, msgspec.Raw]) -> CodexRequest:
         prompt_cache_key=_text(fields, "prompt_cache_key"),
         has_compaction=_has_compaction(body, fields),
         makes_compaction=_makes_compaction(body, fields),
+        files=_files(body),
     )
 
 
@@ -173,6 +181,14 @@ def _makes_compaction(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
         return False
     items = _items(fields)
     return bool(items) and items[-1][1].type == COMPACTION_TRIGGER
+
+
+def _files(body: bytes) -> tuple[str, ...]:
+    """Inside a text the quotes would be escaped; an id that nobody has uploaded here changes nothing."""
+    if b'"file_id"' not in body and b'"sediment://' not in body:
+        return ()
+    found = {first or second for first, second in _FILE.findall(body)}
+    return tuple(sorted(file_id.decode() for file_id in found))[:_FILES]
 
 
 def _items(fields: dict[str, msgspec.Raw]) -> list[tuple[msgspec.Raw, _Item]]:

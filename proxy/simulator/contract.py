@@ -77,6 +77,15 @@ def foreign_content(body: Mapping[str, Any], owner: str) -> str | None:
     return None
 
 
+def named_files(body: Mapping[str, Any]) -> Iterator[str]:
+    """The uploaded files that the messages of a request refer to."""
+    for item in body.get("input") or ():
+        content = item.get("content") if isinstance(item, dict) else None
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and isinstance(part.get("file_id"), str):
+                yield part["file_id"]
+
+
 def foreign_content_error(content: str, *, with_code: bool = True) -> dict[str, Any]:
     return {
         "error": {
