@@ -45,6 +45,11 @@ def conversation_key(headers: Mapping[str, str], prompt_cache_key: str | None) -
     return _bounded((prompt_cache_key or "").strip())
 
 
+def file_key(file_id: str) -> str:
+    """What names the account of an uploaded file, beside the conversations."""
+    return _bounded(f"file:{file_id}")
+
+
 def _bounded(key: str) -> str:
     return key if len(key) <= 200 else "sha256:" + hashlib.sha256(key.encode()).hexdigest()
 

@@ -17,7 +17,7 @@ from proxy.outcomes import Effect, Outcome, Step, UpstreamError, classify
 from proxy.pool import Member, Pool, Token
 from proxy.routing import Ask, PassedOver, Refusal, moves_for_good
 from proxy.sse import EventTooLarge
-from proxy.stream import EventStream, RateLimits
+from proxy.stream import RateLimits, Reader
 from proxy.surface import lost_response, nobody, surfaced
 from proxy.transport import OverHttp, Reply, Transport
 from proxy.upstream import Upstream, broken, refusal_of, server_error
@@ -51,6 +51,8 @@ class Turn:
     # The conversation is named by a key of our own making: it is forgotten sooner.
     has_derived_key: bool = False
     plans_without_model: frozenset[str] = frozenset()
+    # The account that alone has a file of the request.
+    file_owner: str | None = None
     # None asks over HTTP.
     transport: Transport | None = None
     began: float = field(default_factory=time.monotonic)
@@ -65,7 +67,7 @@ class Served:
 
     member: Member
     response: Reply
-    stream: EventStream
+    stream: Reader
     first: bytes
     rest: AsyncIterator[bytes]
     attempt: AttemptRecord
@@ -93,6 +95,15 @@ class _SameAccount:
     refreshed: bool = False
     stripped: bool = False
     reconnects: int = 0
+
+
+async def _until_judged(reader: Reader, blocks: AsyncIterator[bytes]) -> bytes:
+    """What goes out first. Raises TransportFailed and EventTooLarge."""
+    async for block in blocks:
+        first = reader.feed(block)
+        if reader.judged or reader.failure is not None:
+            return first
+    return reader.end()
 
 
 class Attempts:
@@ -177,6 +188,7 @@ class Attempts:
         only = self._transport.holder if self._goes_on else None
         if entry is not None and entry.served and self._turn.request.has_compaction:
             only = only or entry.account_id
+        only = only or self._turn.file_owner
         return Ask(
             affinity=owner or (entry.account_id if entry else None),
             excluded=self._excluded,
@@ -251,7 +263,9 @@ class Attempts:
         if refused.outcome.step is Step.WITHOUT_REASONING:
             reduced = without_reasoning(same.body)
             if same.stripped or reduced is same.body:
-                outcome = Outcome(refused.outcome.name, Effect.NONE, Step.SURFACE)
+                # A compaction item has an owner, known here or not: one of the others may be it.
+                step = Step.NEXT_ACCOUNT if self._turn.request.has_compaction else Step.SURFACE
+                outcome = Outcome(refused.outcome.name, Effect.NONE, step)
                 return Refused(outcome, refused.error, refused.events)
             self._remember_foreign(same.body)
             same.body, same.stripped = reduced, True
@@ -287,27 +301,24 @@ class Attempts:
         sample = sample_from_headers(response.headers, services.clock())
         if sample is not None:
             services.pool.sampled(member, sample)
-        if response.status != 200:
+        reader = self._transport.reader(lambda event: self._rate_limits(member, event))
+        if response.status not in reader.answers:
             return self._refused(await refusal_of(response))
-        stream = EventStream(lambda event: self._rate_limits(member, event))
         blocks = response.blocks()
         try:
-            async for block in blocks:
-                first = stream.feed(block)
-                if stream.failure is not None:
-                    error = UpstreamError(stream.error_status, stream.failure)
-                    attempt.status = stream.error_status or attempt.status
-                    return self._refused(error, stream.failed_events)
-                if stream.judged:
-                    attempt.first_event_ms = self._turn.elapsed_ms()
-                    attempt.outcome = "served"
-                    return Served(member, response, stream, first, blocks, attempt, services.pool)
+            first = await _until_judged(reader, blocks)
         except TransportFailed as failure:
             return self._refused(broken(failure))
         except EventTooLarge as error:
             return self._refused(UpstreamError(None, server_error("stream_event_too_large", str(error))))
-        message = "Upstream closed the stream before the answer began."
-        return self._refused(UpstreamError(None, server_error("stream_incomplete", message)))
+        if reader.failure is not None:
+            attempt.status = reader.error_status or attempt.status
+            return self._refused(UpstreamError(reader.error_status, reader.failure), reader.failed_events)
+        if not reader.judged:
+            return self._refused(UpstreamError(None, server_error("stream_incomplete", reader.unjudged)))
+        attempt.first_event_ms = self._turn.elapsed_ms()
+        attempt.outcome = "served"
+        return Served(member, response, reader, first, blocks, attempt, services.pool)
 
     def _refused(self, error: UpstreamError, events: bytes = b"") -> Refused:
         return Refused(classify(error, self._services.clock()), error, events)
@@ -387,7 +398,9 @@ class Attempts:
         moves = False
         if entry.account_id != account_id and entry.served:
             owner = services.pool.member(entry.account_id)
-            moves = moves_for_good(owner.candidate if owner else None, now)
+            # Only who has made a compaction can read it: the conversation goes on there.
+            compacted = turn.request.makes_compaction
+            moves = compacted or moves_for_good(owner.candidate if owner else None, now)
             if moves:
                 self._remember_foreign(turn.request.body)
         services.affinity.served(turn.conversation, account_id, now, moves=moves)

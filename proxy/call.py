@@ -80,11 +80,7 @@ def canonical(path: str) -> str:
 
 
 async def whole_body(call: Call) -> bytes:
-    limit = (
-        limits.RESPONSES_BODY_LIMIT
-        if canonical(call.record.path).endswith("/responses")
-        else limits.BODY_LIMIT
-    )
+    limit = limits.body_limit(call.record.path)
     body = await read_body(call.receive, limit)
     return decoded(body, call.headers.get("content-encoding", ""), limit)
 

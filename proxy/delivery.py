@@ -12,7 +12,7 @@ from proxy.headers import HeaderList, pool_limits, returned
 from proxy.outcomes import UpstreamError, classify
 from proxy.sinks import Ending, Sink
 from proxy.sse import EventTooLarge
-from proxy.stream import EventStream
+from proxy.stream import Reader
 from proxy.upstream import broken, server_error
 from requestlogs.records import Record, TokenCounts
 
@@ -100,7 +100,7 @@ def _conclude(
     return trouble
 
 
-def read_usage(record: Record, stream: EventStream) -> None:
+def read_usage(record: Record, stream: Reader) -> None:
     usage = stream.usage
     record.model = stream.model or record.model
     record.service_tier = stream.service_tier or record.service_tier

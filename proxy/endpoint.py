@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 
 from codexproxy.logging import request_id as logged_request_id
 from proxy.answer import Send
 from proxy.body import ClientGone, Receive
 from proxy.call import Call, Scope, admit, canonical, note_gone, received, refuse
+from proxy.compaction import codex_compact, v1_compact
+from proxy.control import CONTROL_PATHS, codex_control
 from proxy.errors import MethodNotAllowed, NotFound, ProxyError
+from proxy.files import create_file, finish_file
 from proxy.listings import codex_models, v1_models
 from proxy.self_service import usage, usage_page
+from proxy.transcription import codex_transcribe, v1_transcriptions
 from proxy.turns import codex_responses, v1_chat_completions, v1_responses
 
 logger = logging.getLogger(__name__)
@@ -63,9 +68,11 @@ async def answered(call: Call, handler: Handler) -> None:
 
 def route(method: str, path: str) -> Handler:
     """Raises NotFound, and MethodNotAllowed with what is allowed."""
-    known = _ROUTES.get(canonical(path))
-    if known is None and canonical(path).startswith("/v1/models/"):
-        known = _ROUTES["/v1/models"]
+    path_only = canonical(path)
+    known = _ROUTES.get(path_only)
+    if known is None:
+        named = (route for pattern, route in _WITH_IDS if pattern.fullmatch(path_only))
+        known = _ROUTES.get(next(named, ""))
     if known is None:
         raise NotFound(path)
     if method not in known:
@@ -73,7 +80,21 @@ def route(method: str, path: str) -> Handler:
     return known[method]
 
 
-_RECORDED = frozenset({codex_responses, v1_responses, v1_chat_completions})
+_TURNS = frozenset({codex_responses, v1_responses, v1_chat_completions})
+_RECORDED = _TURNS | {
+    codex_compact,
+    v1_compact,
+    v1_transcriptions,
+    codex_transcribe,
+    create_file,
+    finish_file,
+    codex_control,
+}
+
+_WITH_IDS = (
+    (re.compile(r"/v1/models/.+"), "/v1/models"),
+    (re.compile(r"/backend-api/files/[^/]+/uploaded"), "/backend-api/files/{file_id}/uploaded"),
+)
 
 # They belong to one key, and ask for it themselves.
 _OWN_ACCESS = frozenset({usage, usage_page})
@@ -81,7 +102,14 @@ _OWN_ACCESS = frozenset({usage, usage_page})
 _ROUTES: dict[str, dict[str, Handler]] = {
     "/backend-api/codex/responses": {"POST": codex_responses},
     "/v1/responses": {"POST": v1_responses},
+    "/backend-api/codex/responses/compact": {"POST": codex_compact},
+    "/v1/responses/compact": {"POST": v1_compact},
     "/v1/chat/completions": {"POST": v1_chat_completions},
+    "/v1/audio/transcriptions": {"POST": v1_transcriptions},
+    "/backend-api/transcribe": {"POST": codex_transcribe},
+    "/backend-api/files": {"POST": create_file},
+    "/backend-api/files/{file_id}/uploaded": {"POST": finish_file},
+    **{path: dict.fromkeys(methods, codex_control) for path, methods in CONTROL_PATHS.items()},
     "/backend-api/codex/models": {"GET": codex_models},
     "/v1/models": {"GET": v1_models},
     "/v1/usage": {"GET": usage, "POST": usage_page},

@@ -54,7 +54,7 @@ class BadRequest(ProxyError):
 class NotFound(ProxyError):
     def __init__(self, path: str) -> None:
         served = (
-            "POST /v1/responses, POST /v1/chat/completions, GET /v1/models"
+            "POST /v1/responses, POST /v1/responses/compact, POST /v1/chat/completions, GET /v1/models"
             if path.startswith("/v1")
             else "/backend-api/codex"
         )

@@ -26,6 +26,7 @@ _DROPPED = frozenset(
 _DROPPED_PREFIXES = (b"x-forwarded-", b"cf-", b"sec-fetch-", b"sec-websocket-", b"x-envoy-")
 
 _OF_BODIES = frozenset({b"accept", b"accept-encoding", b"content-type"})
+_OF_EVERY_REQUEST = _OF_BODIES | {b"user-agent", b"originator", b"version"}
 _BETA = b"openai-beta"
 _SOCKETS_BETA = b"responses_websockets"
 # What upstream wants to see of a client that does not say it itself.
@@ -83,6 +84,23 @@ def signed(passed: HeaderList, token: str, account: str | None) -> HeaderList:
     if account:
         own.append((b"chatgpt-account-id", account.encode()))
     return [*passed, *own]
+
+
+def with_types(
+    headers: Iterable[tuple[bytes, bytes]], content_type: bytes = b"application/json"
+) -> HeaderList:
+    """For a request whose answer is one JSON body."""
+    kept = [(name, value) for name, value in headers if name not in (b"accept", b"content-type")]
+    return [*kept, (b"accept", b"application/json"), (b"content-type", content_type)]
+
+
+def minimal(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+    """For what is no turn: who the client's program is, and nothing about a conversation."""
+    return [
+        (name, value)
+        for name, value in headers
+        if name in _OF_EVERY_REQUEST or name.startswith((b"x-openai-", b"x-codex-"))
+    ]
 
 
 def without(headers: HeaderList, name: bytes) -> HeaderList:

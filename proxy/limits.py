@@ -15,6 +15,10 @@ CONNECT_TIMEOUT_S = 10.0
 UPSTREAM_SILENCE_S = 600.0
 EVENT_LIMIT = 16 * MIB
 ERROR_BODY_LIMIT = 256 * 1024
+# Of an answer that is one body.
+WHOLE_BODY_LIMIT = 32 * MIB
+# For so long compactions are asked for by a trigger after upstream has had no endpoint for them.
+COMPACT_MISSING_S = 300.0
 CATALOGUE_TIMEOUT_S = 15.0
 CATALOGUE_BODY_LIMIT = 16 * MIB
 CATALOGUE_MAX_AGE_S = 300.0
@@ -92,3 +96,9 @@ RESERVATIONS_GROUP = 500
 # A process that lives prolongs its reservations in time; those of one that died end after this.
 RESERVATION_S = 30.0
 RESERVATION_PROLONG_S = 10.0
+
+
+def body_limit(path: str) -> int:
+    """How large a body may be that is sent to `path`."""
+    path = path.rstrip("/")
+    return RESPONSES_BODY_LIMIT if path.endswith(("/responses", "/responses/compact")) else BODY_LIMIT

@@ -14,15 +14,7 @@ def permitted(request: CodexRequest, key: KeyView | None) -> CodexRequest:
     """The request as the key enforces it. Raises AccessDenied for what the key may not ask."""
     if key is None:
         return request
-    model = key.enforced_model or request.model
-    if not key.allows_model(model):
-        raise AccessDenied(
-            403,
-            "model_not_allowed",
-            f"This API key does not have access to model {model!r}. It may use: "
-            f"{', '.join(sorted(key.allowed_models))}.",
-            param="model",
-        )
+    check_model(key.enforced_model or request.model, key)
     _check_effort(request, key)
     if not (key.enforced_model or key.enforced_effort or key.enforced_tier):
         return request
@@ -33,6 +25,18 @@ def permitted(request: CodexRequest, key: KeyView | None) -> CodexRequest:
         effort=key.enforced_effort,
         tier=tier if key.enforced_tier else None,
     )
+
+
+def check_model(model: str, key: KeyView | None) -> None:
+    """Raises AccessDenied."""
+    if key is not None and not key.allows_model(model):
+        raise AccessDenied(
+            403,
+            "model_not_allowed",
+            f"This API key does not have access to model {model!r}. It may use: "
+            f"{', '.join(sorted(key.allowed_models))}.",
+            param="model",
+        )
 
 
 def _check_effort(request: CodexRequest, key: KeyView) -> None:

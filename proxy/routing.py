@@ -90,7 +90,7 @@ class Ask:
     affinity: str | None = None
     # Accounts that were asked in this request already.
     excluded: Mapping[str, PassedOver] = field(default_factory=dict)
-    # The only account that can read the request's compaction item.
+    # The only account that can serve: it has made what the request refers to.
     only: str | None = None
     # Plans that are known to lack the model.
     plans_without_model: frozenset[str] = frozenset()
@@ -159,7 +159,7 @@ def obstacle(candidate: Candidate, ask: Ask, now: float) -> PassedOver | None:
         limit = "quota used up" if candidate.status == "quota_exceeded" else "usage limit reached"
         return passed_over(limit, candidate.reset_at, by_limit=True)
     if ask.only is not None and candidate.account_id != ask.only:
-        return passed_over("cannot read this conversation's compacted history")
+        return passed_over("does not have the compacted history or the files of this request")
     return None
 
 

@@ -27,6 +27,7 @@ from proxy.admission import Admission
 from proxy.affinity import Affinity
 from proxy.attempts import Services
 from proxy.catalogue import Catalogue, CatalogueCache, Key
+from proxy.compact_transport import CompactEndpoint
 from proxy.firewall_services import refusals_store
 from proxy.gatekeeper import Gatekeeper
 from proxy.pool import Member, Pool, candidates_of
@@ -163,6 +164,7 @@ class Runtime:
         self.sockets = UpstreamSockets(
             self.client, settings.UPSTREAM_BASE_URL, self._upstream, asyncio.get_running_loop().time
         )
+        self.compact_endpoint = CompactEndpoint(self._upstream, asyncio.get_running_loop().time)
         # Each ends after its running turn when the process is to end.
         self.client_sockets: set[EndsAfterTurn] = set()
         self.is_draining = False

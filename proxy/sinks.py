@@ -83,6 +83,31 @@ class EventSink:
         return failed_event(error, response_id or self._request_id, self._created_at)
 
 
+class PassedOn:
+    """One body, which came whole; `content` is its type when it is not JSON."""
+
+    is_stream = False
+
+    def __init__(self, answer: Answer, *, content: bytes = b"application/json") -> None:
+        self._answer = answer
+        self._content = (b"content-type", content)
+        self._headers: HeaderList = []
+        self.status = 200
+        self.body = b""
+
+    async def begin(self, headers: HeaderList, first: bytes) -> None:
+        self._headers, self.body = headers, first
+
+    async def write(self, events: bytes) -> None:
+        return
+
+    async def end(self, ending: Ending) -> None:
+        await self._answer.whole(self.status, [self._content, *self._headers], self.body)
+
+    async def refuse(self, error: ProxyError, headers: HeaderList) -> None:
+        await self._answer.whole(error.status, [JSON, *headers, *error.headers], error.body())
+
+
 class CollectedResponse:
     """One response object at the end."""
 

@@ -6,6 +6,7 @@ looked into only as far as needed: the judged one, rate limits, and the terminal
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from proxy.events import (
     RATE_LIMITS,
     TERMINAL,
     VENDOR_PREFIX,
+    ResponseHead,
     Usage,
     decode_event,
     event_error,
@@ -47,13 +49,18 @@ def _interesting(data: bytes, start: int = 0) -> int:
 RateLimits = dict[str, Any]
 
 
-class EventStream:
-    """Sans-IO. `on_rate_limits` sees each rate-limit event and says what the client gets for it."""
+OnRateLimits = Callable[[RateLimits], RateLimits | None]
 
-    def __init__(self, on_rate_limits: Callable[[RateLimits], RateLimits | None]) -> None:
-        self._on_rate_limits = on_rate_limits
-        self._splitter = EventSplitter(limits.EVENT_LIMIT)
-        self._held = bytearray()
+
+class Reader(ABC):
+    """Reads one answer of upstream, and knows afterwards what it came to. Sans-IO."""
+
+    # The statuses that promise an answer; any other is a refusal.
+    answers = range(200, 201)
+    # What is said of an answer that ended unjudged.
+    unjudged = "Upstream closed the stream before the answer began."
+
+    def __init__(self) -> None:
         self.judged = False
         # The error object when the judged event is a failure; {} when it gives none.
         self.failure: dict[str, Any] | None = None
@@ -66,6 +73,30 @@ class EventStream:
         self.model = ""
         self.service_tier = ""
         self.usage: Usage | None = None
+
+    @abstractmethod
+    def feed(self, block: bytes) -> bytes:
+        """What can go to the client now; b"" while nothing is judged. Raises EventTooLarge."""
+
+    def end(self) -> bytes:
+        """No more blocks come; what can go to the client now."""
+        return b""
+
+    def _learn_response(self, response: ResponseHead) -> None:
+        self.response_id = response.id or self.response_id
+        self.model = response.model or self.model
+        self.service_tier = response.service_tier or self.service_tier
+        self.usage = response.usage or self.usage
+
+
+class EventStream(Reader):
+    """`on_rate_limits` sees each rate-limit event and says what the client gets for it."""
+
+    def __init__(self, on_rate_limits: OnRateLimits) -> None:
+        super().__init__()
+        self._on_rate_limits = on_rate_limits
+        self._splitter = EventSplitter(limits.EVENT_LIMIT)
+        self._held = bytearray()
 
     def feed(self, block: bytes) -> bytes:
         """What can go to the client now. b"" while nothing is judged, or after a judged failure.
@@ -135,12 +166,8 @@ class EventStream:
             self.terminal = kind
         if decoded is None:
             return
-        response = decoded.response
-        if response is not None:
-            self.response_id = response.id or self.response_id
-            self.model = response.model or self.model
-            self.service_tier = response.service_tier or self.service_tier
-            self.usage = response.usage or self.usage
+        if decoded.response is not None:
+            self._learn_response(decoded.response)
         if kind in FAILURES:
             self.error, self.error_status = event_error(decoded), event_status(decoded)
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from codexproxy.http import Headers
 from proxy.headers import HeaderList
+from proxy.stream import EventStream, OnRateLimits, Reader
 from proxy.upstream import Upstream
 
 
@@ -36,6 +37,9 @@ class Transport(Protocol):
     async def respond(self, account_id: str, headers: Headers, body: bytes) -> Reply:
         """Ask for a response. Raises TransportFailed as long as nothing has been answered."""
 
+    def reader(self, on_rate_limits: OnRateLimits) -> Reader:
+        """What reads the answer that came last."""
+
 
 @dataclass(frozen=True, slots=True)
 class OverHttp:
@@ -44,6 +48,9 @@ class OverHttp:
 
     async def respond(self, account_id: str, headers: Headers, body: bytes) -> Reply:
         return await self.upstream.respond(headers, body)
+
+    def reader(self, on_rate_limits: OnRateLimits) -> Reader:
+        return EventStream(on_rate_limits)
 
 
 @dataclass(slots=True)

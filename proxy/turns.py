@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 from codexproxy.tasks import spawn
 from proxy.access import Access
-from proxy.affinity import TURN_STATE, conversation_key
+from proxy.affinity import TURN_STATE, conversation_key, file_key
 from proxy.attempts import Attempts, Turn
 from proxy.body import ClientGone, Receive
 from proxy.call import Call, event_sink, note, whole_body
@@ -27,7 +27,7 @@ from proxy.sinks import CollectedResponse, Sink
 async def codex_responses(call: Call) -> None:
     """POST …/codex/responses: always answered as an event stream."""
     request = read_request(await whole_body(call))
-    await _answer_turn(call, request, event_sink(call, keeps_events=True), native=True)
+    await answer_turn(call, request, event_sink(call, keeps_events=True), native=True)
 
 
 async def v1_responses(call: Call) -> None:
@@ -35,7 +35,7 @@ async def v1_responses(call: Call) -> None:
     models = call.runtime.catalogue.models
     request = read_responses_request(await whole_body(call), call.access.owner, models)
     sink = event_sink(call, keeps_events=False) if request.is_stream else CollectedResponse(call.answer)
-    await _answer_turn(call, request.upstream, sink, native=False, has_derived_key=request.has_derived_key)
+    await answer_turn(call, request.upstream, sink, native=False, has_derived_key=request.has_derived_key)
 
 
 async def v1_chat_completions(call: Call) -> None:
@@ -52,7 +52,7 @@ async def v1_chat_completions(call: Call) -> None:
         include_usage=request.include_usage,
     )
     sink = ChatStream(call.answer, chat) if upstream.is_stream else CollectedChat(call.answer, chat)
-    await _answer_turn(call, upstream.upstream, sink, native=False, has_derived_key=upstream.has_derived_key)
+    await answer_turn(call, upstream.upstream, sink, native=False, has_derived_key=upstream.has_derived_key)
 
 
 async def frame_turn(call: Call, text: bytes, *, native: bool) -> None:
@@ -62,12 +62,12 @@ async def frame_turn(call: Call, text: bytes, *, native: bool) -> None:
     call.is_recorded = not frame.is_warm_up
     try:
         sink = event_sink(call, keeps_events=True)
-        await _answer_turn(call, frame.upstream, sink, native=native, has_derived_key=frame.has_derived_key)
+        await answer_turn(call, frame.upstream, sink, native=native, has_derived_key=frame.has_derived_key)
     finally:
         call.is_recorded = call.is_recorded or call.record.status == "error"
 
 
-async def _answer_turn(
+async def answer_turn(
     call: Call, request: CodexRequest, sink: Sink, *, native: bool, has_derived_key: bool = False
 ) -> None:
     """One turn, in whichever dialect: the same attempts, the same record."""
@@ -89,12 +89,31 @@ async def _answer_turn(
         accounts=call.access.accounts,
         has_derived_key=has_derived_key and record.conversation == request.prompt_cache_key,
         plans_without_model=call.runtime.catalogue.plans_without(request.model),
+        file_owner=await file_owner(call, request.files),
         transport=call.transport,
     )
     # A warm-up asks for no answer, so that it takes no room of its key.
     access = call.access if call.is_recorded else Access()
     async with call.runtime.admission.turn(access, request, record, native=native):
         await _unless_gone(call, _serve(call, turn, sink))
+
+
+async def serve_turn(call: Call, turn: Turn, sink: Sink) -> None:
+    """Answer it, unless the client leaves before."""
+    call.sink = sink
+    await _unless_gone(call, _serve(call, turn, sink))
+
+
+async def file_owner(call: Call, files: tuple[str, ...]) -> str | None:
+    """The account that has the first of them that is known here."""
+    running = call.runtime
+    for file_id in files:
+        key = file_key(file_id)
+        await running.recall(key)
+        entry = running.services.affinity.get(key, running.services.clock())
+        if entry is not None:
+            return entry.account_id
+    return None
 
 
 async def _serve(call: Call, turn: Turn, sink: Sink) -> None:

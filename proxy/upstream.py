@@ -25,13 +25,20 @@ class Upstream:
         self._client = client
         # What the settings say; whoever swaps the snapshot keeps it true.
         self.silence_s = limits.UPSTREAM_SILENCE_S
+        self._base_url = base_url
         self._responses_url = base_url + "/codex/responses"
         self._models_url = base_url + "/codex/models"
 
     async def respond(self, headers: Headers, body: bytes) -> Response:
         """Ask for a response. Raises TransportFailed."""
-        timeouts = Timeouts(limits.CONNECT_TIMEOUT_S, self.silence_s)
-        return await self._client.send("POST", self._responses_url, headers, body, timeouts)
+        return await self._client.send("POST", self._responses_url, headers, body, self._timeouts())
+
+    async def forward(self, method: str, path: str, headers: Headers, body: bytes) -> Response:
+        """Ask for whatever else is behind the base URL. Raises TransportFailed."""
+        return await self._client.send(method, self._base_url + path, headers, body, self._timeouts())
+
+    def _timeouts(self) -> Timeouts:
+        return Timeouts(limits.CONNECT_TIMEOUT_S, self.silence_s)
 
     async def models(self, headers: Headers, query: str) -> Response:
         """Ask for the catalogue. Raises TransportFailed."""

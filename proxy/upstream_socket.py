@@ -20,6 +20,7 @@ from proxy.dialects.frames import http_body, warm_up_events
 from proxy.events import TERMINAL, VENDOR_PREFIX, Event, event_status, event_type
 from proxy.headers import HeaderList, for_fallback, for_handshake
 from proxy.sse import framed_event
+from proxy.stream import EventStream, OnRateLimits, Reader
 from proxy.transport import MadeReply, Reply, found_header
 from proxy.upstream import Upstream
 
@@ -119,6 +120,9 @@ class SocketTransport:
         headers = opened.socket.headers if opened.is_fresh else []
         opened.is_fresh = False
         return SocketReply(self, opened.socket, headers, [*said, first])
+
+    def reader(self, on_rate_limits: OnRateLimits) -> Reader:
+        return EventStream(on_rate_limits)
 
     async def close(self) -> None:
         """Leave the upstream socket; the next turn opens another."""

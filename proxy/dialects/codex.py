@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,13 @@ REFUSED_FIELDS = frozenset(
         "user",
     }
 )
+
+# The last item of a request for a compaction.
+COMPACTION_TRIGGER = "compaction_trigger"
+
+_FILE = re.compile(rb'"file_id"\s*:\s*"([\w-]{1,200})"|"sediment://([\w-]{1,200})"', re.A)
+# How many files of one request are looked up.
+_FILES = 16
 
 _FALSE, _TRUE, _NULL = msgspec.Raw(b"false"), msgspec.Raw(b"true"), msgspec.Raw(b"null")
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -49,6 +57,10 @@ class CodexRequest:
     service_tier: str
     prompt_cache_key: str | None
     has_compaction: bool
+    # The answer will be a compaction item.
+    makes_compaction: bool = False
+    # Files that were uploaded to one account before.
+    files: tuple[str, ...] = ()
     # Over a websocket a turn may go on from an earlier response, which its connection knows.
     previous_response_id: str = ""
 
@@ -75,6 +87,8 @@ def understood(body: bytes, fields: dict[str, msgspec.Raw]) -> CodexRequest:
         service_tier=_text(fields, "service_tier") or "",
         prompt_cache_key=_text(fields, "prompt_cache_key"),
         has_compaction=_has_compaction(body, fields),
+        makes_compaction=_makes_compaction(body, fields),
+        files=_files(body),
     )
 
 
@@ -160,6 +174,21 @@ def _has_compaction(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
     if b'"compaction"' not in body:
         return False
     return any(item.type == "compaction" and item.encrypted_content for _, item in _items(fields))
+
+
+def _makes_compaction(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
+    if b'"compaction_trigger"' not in body:
+        return False
+    items = _items(fields)
+    return bool(items) and items[-1][1].type == COMPACTION_TRIGGER
+
+
+def _files(body: bytes) -> tuple[str, ...]:
+    """Inside a text the quotes would be escaped; an id that nobody has uploaded here changes nothing."""
+    if b'"file_id"' not in body and b'"sediment://' not in body:
+        return ()
+    found = {first or second for first, second in _FILE.findall(body)}
+    return tuple(sorted(file_id.decode() for file_id in found))[:_FILES]
 
 
 def _items(fields: dict[str, msgspec.Raw]) -> list[tuple[msgspec.Raw, _Item]]:

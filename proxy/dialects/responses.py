@@ -19,7 +19,7 @@ from proxy.dialects.checks import (
     text,
     wrong,
 )
-from proxy.dialects.codex import REFUSED_FIELDS, CodexRequest
+from proxy.dialects.codex import COMPACTION_TRIGGER, REFUSED_FIELDS, CodexRequest
 from proxy.dialects.messages import (
     LIFTED_ROLES,
     ROLES,
@@ -117,8 +117,13 @@ def upstream_request(request: dict[str, Any], *, is_stream: bool, key_owner: str
             isinstance(item, Mapping) and item.get("type") == "compaction" and item.get("encrypted_content")
             for item in request["input"]
         ),
+        makes_compaction=_is_trigger(request["input"][-1:]),
     )
     return ResponsesRequest(upstream, is_stream, has_derived_key=not given)
+
+
+def _is_trigger(last: list[Any]) -> bool:
+    return any(isinstance(item, Mapping) and item.get("type") == COMPACTION_TRIGGER for item in last)
 
 
 def _instructions_and_input(payload: Mapping[str, Any]) -> tuple[str, list[Any]]:

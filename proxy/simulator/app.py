@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from . import backend, control, oauth, responses
+from . import backend, control, files, oauth, responses
 from .asgi import ASGIApplication, Client, Receive, Scope, Send
 from .exchange import Exchange, note_header_violations, read_exchange
 from .state import Simulator
@@ -17,6 +17,9 @@ Handler = Callable[[Exchange, Any], Awaitable[None]]
 ROUTES: dict[tuple[str, str], Handler] = {
     ("POST", "/backend-api/codex/responses"): responses.respond,
     ("POST", "/backend-api/codex/responses/compact"): responses.compact,
+    ("POST", "/backend-api/files"): files.create,
+    ("POST", "/backend-api/transcribe"): files.transcribe,
+    **dict.fromkeys(backend.CONTROL, backend.control),
     ("GET", "/backend-api/codex/models"): backend.models,
     ("GET", "/backend-api/wham/usage"): backend.usage,
     ("GET", "/backend-api/wham/accounts/check"): backend.accounts_check,
@@ -66,6 +69,8 @@ async def _serve_http(sim: Simulator, scope: Scope, client: Client, send: Send) 
 
 
 def _handler(method: str, path: str) -> Handler | None:
+    if method == "POST" and "/backend-api/files/" in path and path.endswith("/uploaded"):
+        return files.uploaded
     for (wanted, ending), handler in ROUTES.items():
         if method == wanted and path.endswith(ending):
             return handler

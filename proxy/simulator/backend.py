@@ -38,6 +38,31 @@ async def usage(exchange: Exchange, _body: Any) -> None:
     await exchange.json(200, identity | usage_answer(account.windows, account.plan, sim.clock()))
 
 
+CONTROL = (
+    ("GET", "/backend-api/codex/thread/goal/get"),
+    ("POST", "/backend-api/codex/thread/goal/get"),
+    ("POST", "/backend-api/codex/thread/goal/set"),
+    ("POST", "/backend-api/codex/thread/goal/clear"),
+    ("POST", "/backend-api/codex/memories/trace_summarize"),
+    ("POST", "/backend-api/codex/safety/arc"),
+    ("POST", "/backend-api/codex/alpha/search"),
+    ("GET", "/backend-api/codex/agent-identities/jwks"),
+    ("GET", "/backend-api/wham/agent-identities/jwks"),
+)
+
+
+async def control(exchange: Exchange, body: Any) -> None:
+    """What these answer is not known; here they say what they were asked."""
+    account = identify(exchange.sim, exchange.received)
+    if isinstance(account, Fail):
+        return await exchange.fail(account, [])
+    reply = account.next_reply()
+    if isinstance(reply, Fail):
+        return await exchange.fail(reply, [])
+    asked = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    await exchange.json(200, {"account": account.id, "asked": asked})
+
+
 async def accounts_check(exchange: Exchange, _body: Any) -> None:
     account = identify(exchange.sim, exchange.received)
     if isinstance(account, Fail):

@@ -41,7 +41,8 @@ def body_refusal(body: Any, *, websocket: bool = False, compact: bool = False) -
     if not isinstance(body.get("input"), list):
         return "Input must be a list"
     if compact:
-        return None
+        unknown = [name for name in ("store", "stream") if name in body]
+        return f"Unsupported parameter: {unknown[0]}" if unknown else None
     if body.get("store") is not False:
         return "Store must be set to false"
     if body.get("stream") is not True and not websocket:
@@ -74,6 +75,15 @@ def foreign_content(body: Mapping[str, Any], owner: str) -> str | None:
         if isinstance(content, str) and encrypted_owner(content) != owner:
             return content
     return None
+
+
+def named_files(body: Mapping[str, Any]) -> Iterator[str]:
+    """The uploaded files that the messages of a request refer to."""
+    for item in body.get("input") or ():
+        content = item.get("content") if isinstance(item, dict) else None
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and isinstance(part.get("file_id"), str):
+                yield part["file_id"]
 
 
 def foreign_content_error(content: str, *, with_code: bool = True) -> dict[str, Any]:

@@ -6,7 +6,14 @@ from typing import Any
 
 from .asgi import break_connection
 from .catalogue import etag_of
-from .contract import body_refusal, foreign_content, foreign_content_error, foreign_turn_state, turn_state
+from .contract import (
+    body_refusal,
+    foreign_content,
+    foreign_content_error,
+    foreign_turn_state,
+    named_files,
+    turn_state,
+)
 from .events import SERIAL_BYTES, compact_json, sse_block, stamped, usage_object
 from .exchange import Exchange, account_headers, identify, merged_headers
 from .replies import Disconnect, Fail, Ok, Reply, Silence, ToolCall
@@ -28,6 +35,9 @@ def refusal(
     owner = account.chatgpt_account_id
     if foreign_turn_state(received.headers, owner):
         sim.violations.append(f"{received.path}: another account's turn state reached {account.id}")
+    if any(sim.files.get(file_id, owner) != owner for file_id in named_files(body)):
+        received.refused = "file_not_found"
+        return Fail(404, {"detail": "File not found"})
     content = foreign_content(body, owner)
     if content is None:
         return None

@@ -205,6 +205,8 @@ class Simulator:
         self.journal: list[Received] = []
         self.refreshes: list[RefreshCall] = []
         self.violations: list[str] = []
+        # file id → the account id that it was uploaded to.
+        self.files: dict[str, str] = {}
         self.codes: dict[str, SignIn] = {}
         self.devices: dict[str, SignIn] = {}
         for account in self.accounts.values():

@@ -15,9 +15,9 @@ TIMEOUT_S = 60
 CONFIG = """
 model = "gpt-5.5"
 model_provider = "codexproxy"
-
+{settings}
 [model_providers.codexproxy]
-name = "codexproxy"
+name = "{name}"
 base_url = "{base_url}/backend-api/codex"
 wire_api = "responses"
 env_key = "CODEXPROXY_KEY"
@@ -54,16 +54,26 @@ class Codex:
     """One CODEX_HOME with one configuration."""
 
     def __init__(
-        self, program: str, folder: Path, base_url: str, *, websockets: bool = False, **provider: int
+        self,
+        program: str,
+        folder: Path,
+        base_url: str,
+        *,
+        websockets: bool = False,
+        name: str = "codexproxy",
+        settings: str = "",
+        **provider: int,
     ) -> None:
         self._program = program
         self.home = folder / "codex-home"
         self.work = folder / "work"
         self.home.mkdir(parents=True)
         self.work.mkdir()
-        settings = CONFIG.format(base_url=base_url, websockets=str(websockets).lower())
-        settings += "".join(f"{name} = {value}\n" for name, value in provider.items())
-        (self.home / "config.toml").write_text(settings)
+        written = CONFIG.format(
+            base_url=base_url, websockets=str(websockets).lower(), name=name, settings=settings
+        )
+        written += "".join(f"{name} = {value}\n" for name, value in provider.items())
+        (self.home / "config.toml").write_text(written)
 
     def run(self, *arguments: str) -> Ran:
         with self.start(*arguments) as running:

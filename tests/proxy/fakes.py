@@ -87,8 +87,17 @@ def limit(resets_in: float = 600) -> FakeResponse:
 class Request:
     account: str
     token: str
-    body: dict[str, Any]
+    body: Any
     headers: dict[str, str]
+    path: str = "/codex/responses"
+
+
+def _read(body: bytes) -> Any:
+    """JSON when it is JSON, else the bytes."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body
 
 
 class FakeUpstream:
@@ -100,10 +109,13 @@ class FakeUpstream:
         self.responses: list[FakeResponse] = []
 
     async def respond(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Any:
+        return await self.forward("POST", "/codex/responses", headers, body)
+
+    async def forward(self, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes) -> Any:
         plain = {name.decode(): value.decode() for name, value in headers}
         account = plain["chatgpt-account-id"]
         token = plain["authorization"].removeprefix("Bearer ")
-        self.requests.append(Request(account, token, json.loads(body), plain))
+        self.requests.append(Request(account, token, _read(body), plain, path))
         waiting = self.script.get(account, [])
         answer = waiting.pop(0) if waiting else ok()
         if isinstance(answer, Exception):

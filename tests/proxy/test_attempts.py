@@ -281,10 +281,19 @@ async def test_foreign_content_is_retried_once_without_it_and_is_nobodys_fault()
     assert plane.candidate("a").error_count == 0
 
 
-async def test_foreign_content_that_cannot_be_left_out_is_the_clients_to_know() -> None:
+async def test_a_compaction_without_a_known_owner_is_offered_to_each_account() -> None:
     plane = DataPlane(view("a"), view("b"), script={"a": [refusal(400, FOREIGN)]})
+    await plane.serve(input=[COMPACTION])
+    assert plane.upstream.asked == ["a", "b"]
+
+
+async def test_foreign_content_that_cannot_be_left_out_is_the_clients_to_know() -> None:
+    script = {name: [refusal(400, FOREIGN)] for name in ("a", "b")}
+    plane = DataPlane(view("a"), view("b"), script=script)
     answer = await surfaced(plane, input=[COMPACTION])
-    assert (answer.status, answer.code, plane.upstream.asked) == (400, "invalid_encrypted_content", ["a"])
+    assert plane.upstream.asked == ["a", "b"]
+    assert (answer.status, answer.code) == (400, "invalid_encrypted_content")
+    assert [plane.candidate(name).status for name in script] == ["active", "active"]
 
 
 async def test_a_compacted_conversation_waits_for_its_owner() -> None:

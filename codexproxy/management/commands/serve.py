@@ -106,7 +106,7 @@ def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
     from codexproxy.server import Lifespan, ServerOptions, serve
 
     options = ServerOptions(
-        body_limit=body_limit,
+        body_limit=limits.body_limit,
         bodies_in_flight_limit=limits.BODIES_IN_FLIGHT_LIMIT,
         busy_retry_after_s=limits.BUSY_RETRY_AFTER_S,
     )
@@ -118,10 +118,6 @@ def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
     )
     serve(asgi.application, listening, options, lifespan)
     return 0
-
-
-def body_limit(path: str) -> int:
-    return limits.RESPONSES_BODY_LIMIT if path.rstrip("/").endswith("/responses") else limits.BODY_LIMIT
 
 
 def announce(host: str, port: int) -> None:

@@ -1,0 +1,39 @@
+"""What else Codex asks of the backend on behalf of a conversation: passed on as it is.
+
+What belongs to the person who is signed in to Codex (its settings, plugins, connectors, analytics) is not:
+no account of the pool can answer for it, and Codex goes on without it.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlencode
+
+from proxy.affinity import conversation_key
+from proxy.call import Call, canonical, whole_body
+from proxy.dialects.checks import decoded_object
+from proxy.forwarding import Forward, forward_call
+from proxy.sinks import PassedOn
+
+CONTROL_PATHS: dict[str, tuple[str, ...]] = {
+    "/backend-api/codex/thread/goal/get": ("GET", "POST"),
+    "/backend-api/codex/thread/goal/set": ("POST",),
+    "/backend-api/codex/thread/goal/clear": ("POST",),
+    "/backend-api/codex/memories/trace_summarize": ("POST",),
+    "/backend-api/codex/safety/arc": ("POST",),
+    "/backend-api/codex/alpha/search": ("POST",),
+    "/backend-api/codex/agent-identities/jwks": ("GET",),
+    "/backend-api/wham/agent-identities/jwks": ("GET",),
+}
+
+
+async def codex_control(call: Call) -> None:
+    """Any of these: to the conversation's account, and to upstream's same path."""
+    body = await whole_body(call)
+    if body:
+        decoded_object(body)
+    path = canonical(call.scope["path"]).removeprefix("/backend-api")
+    query = parse_qsl(call.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    target = f"{path}?{urlencode(query)}" if query else path
+    forward = Forward(call.scope["method"], target, body, is_of_conversation=True)
+    conversation = conversation_key(call.headers, None)
+    await forward_call(call, forward, PassedOn(call.answer), conversation=conversation)

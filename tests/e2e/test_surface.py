@@ -1,0 +1,156 @@
+"""What Codex and OpenAI's clients ask for besides turns: files, audio, and what is for nobody here."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from typing import Any
+
+import openai
+import pytest
+
+from proxy.simulator import Fail, Simulator
+from proxy.simulator.files import TRANSCRIBED
+from tests.e2e.asking import Answer, ask, message, multipart, send, turn
+from tests.e2e.conftest import Start
+from tests.e2e.server import Server
+
+FILES = "/backend-api/files"
+GOAL = "/backend-api/codex/thread/goal/set"
+OWN = {"Authorization": "Bearer sk-client", "Cookie": "a=b", "chatgpt-account-id": "mine", "x-api-key": "k"}
+
+
+@pytest.fixture
+def server(sim: Simulator, serve: Start) -> Server:
+    sim.add_account("ada")
+    sim.add_account("bob")
+    return serve()
+
+
+def post(server: Server, path: str, body: Any = None, **headers: str) -> Answer:
+    data = b"" if body is None else json.dumps(body).encode()
+    return send(server, path=path, body=data, headers={"Content-Type": "application/json", **OWN, **headers})
+
+
+def limit(sim: Simulator, account_id: str | None) -> None:
+    sim.accounts[account_id or ""].default = Fail.usage_limit(resets_at=int(time.time()) + 600)
+
+
+def uploaded(server: Server) -> str:
+    made = post(server, FILES, {"file_name": "a.txt", "file_size": 5, "use_case": "codex"})
+    assert (made.status, set(made.json())) == (200, {"status", "file_id", "upload_url"})
+    return str(made.json()["file_id"])
+
+
+def test_a_file_is_finished_and_used_with_its_account_even_after_a_restart(
+    sim: Simulator, server: Server
+) -> None:
+    for _ in range(4):
+        file_id = uploaded(server)
+        owner = sim.journal[-1].account_id
+        finished = post(server, f"{FILES}/{file_id}/uploaded", {})
+        assert (finished.status, finished.json()["file_id"]) == (200, file_id)
+        assert sim.journal[-1].account_id == owner
+    assert server.stop() == 0
+    server.start()
+    given = {"type": "message", "role": "user", "content": [{"type": "input_file", "file_id": file_id}]}
+    for session in ("", "one", "two", "three"):
+        assert ask(server, turn(given), session).status == 200
+        assert sim.responses()[-1].account_id == owner
+    limit(sim, owner)
+    refused = ask(server, turn(given))
+    assert (refused.status, refused.error["type"]) == (429, "usage_limit_reached")
+    assert sim.violations == []
+
+
+def test_a_file_that_nobody_knows_is_upstreams_to_refuse(sim: Simulator, server: Server) -> None:
+    assert post(server, f"{FILES}/file_unknown/uploaded", {}).status == 404
+    assert sim.journal[-1].path.endswith("/files/file_unknown/uploaded")
+
+
+def test_a_limited_account_is_passed_over(sim: Simulator, server: Server) -> None:
+    limit(sim, "ada")
+    for _ in range(3):
+        uploaded(server)
+        assert sim.journal[-1].account_id == "bob"
+    assert {row[:2] for row in server.wait_for_records(3)} == {("success", 200)}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        (FILES, {"file_name": "", "file_size": 1}, "file_name"),
+        (FILES, {"file_name": "a", "file_size": -1}, "file_size"),
+        (FILES + "/a.b/uploaded", {}, "file_id"),
+        (FILES, [], None),
+        (GOAL, [], None),
+        ("/backend-api/transcribe", {}, None),
+        ("/v1/audio/transcriptions", {}, None),
+    ],
+)
+def test_a_wrong_request_says_what_is_wrong(
+    path: str, body: Any, param: str | None, sim: Simulator, server: Server
+) -> None:
+    answer = post(server, path, body)
+    assert (answer.status, answer.error.get("param")) == (400, param)
+    assert sim.journal == []
+
+
+def test_audio_is_written_down_for_codex(sim: Simulator, server: Server) -> None:
+    body, kind = multipart("file", "a.wav", b"RIFF\x00\xff")
+    answer = send(server, path="/backend-api/transcribe", body=body, headers={**kind, **OWN})
+    assert (answer.status, answer.json()) == (200, {"text": TRANSCRIBED})
+    assert sim.journal[-1].body == body
+    assert sim.violations == []
+
+
+def test_the_real_sdk_has_audio_written_down(sim: Simulator, client: openai.OpenAI) -> None:
+    sim.accounts["first"].script(Fail.unauthorized())
+    audio = io.BytesIO(b"RIFF\x00\xff")
+    audio.name = "a.wav"
+    written = client.audio.transcriptions.create(model="gpt-4o-transcribe", file=audio, prompt="names")
+    assert written.text == TRANSCRIBED
+    text = client.audio.transcriptions.create(
+        model="gpt-4o-transcribe", file=("b.wav", b"x"), response_format="text", language="en"
+    )
+    assert text.strip() == TRANSCRIBED
+    assert sim.violations == []
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.audio.transcriptions.create(model="whisper-1", file=("b.wav", b"x"))
+    assert caught.value.param == "model"
+
+
+def test_control_goes_to_the_conversations_account_without_the_clients_own_sign_in(
+    sim: Simulator, server: Server
+) -> None:
+    ask(server, turn(message("hello")), "talk")
+    owner = sim.responses()[-1].account_id
+    for _ in range(4):
+        answer = post(server, GOAL, {"goal": "x"}, **{"session-id": "talk", "x-codex-window-id": "w"})
+        assert (answer.status, answer.json()) == (200, {"account": owner, "asked": {"goal": "x"}})
+    got = send(server, "GET", "/backend-api/wham/agent-identities/jwks?kid=a%20b", headers=OWN)
+    assert got.status == 200
+    assert sim.journal[-1].query == {"kid": "a b"}
+    assert sim.journal[-2].headers["session-id"] == "talk"
+    assert sim.violations == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/backend-api/ps/plugins/installed?limit=200"),
+        ("GET", "/backend-api/ps/plugins/suggested/codex?scope=GLOBAL"),
+        ("POST", "/backend-api/ps/mcp"),
+        ("POST", "/backend-api/wham/apps"),
+        ("GET", "/backend-api/wham/settings/user"),
+        ("GET", "/backend-api//connectors/directory/list"),
+        ("POST", "/backend-api/codex/analytics-events/events"),
+        ("POST", "/v1/images/variations"),
+        ("POST", "/v1/embeddings"),
+    ],
+)
+def test_what_is_for_no_pool_is_a_quick_404(method: str, path: str, sim: Simulator, server: Server) -> None:
+    answer = send(server, method, path, b"{}" if method == "POST" else None, OWN)
+    assert (answer.status, answer.error["code"]) == (404, "not_found")
+    assert sim.journal == []
