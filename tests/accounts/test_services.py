@@ -121,10 +121,10 @@ def test_the_loser_of_an_import_race_updates(monkeypatch: pytest.MonkeyPatch) ->
         created(*args)
         raise IntegrityError
 
-    known = services._known
+    known = services.account_known
     answers = iter([None])
     monkeypatch.setattr(services, "_created", beaten)
-    monkeypatch.setattr(services, "_known", lambda auth: next(answers, None) or known(auth))
+    monkeypatch.setattr(services, "account_known", lambda auth: next(answers, None) or known(auth))
     # Rolled back with its savepoint, so the winner has to be there before.
     created(auth(), "winner")
     result = services.account_import(auth=auth(), source="loser")
