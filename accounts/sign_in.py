@@ -89,7 +89,8 @@ def start_device(*, scope: Scope, target_id: str = "", ask: Ask = ask) -> SignIn
     status, body = ask("/api/accounts/deviceauth/usercode", as_json({"client_id": protocol.CLIENT_ID}), False)
     now = timezone.now()
     device = protocol.read_device_code(status, body, now)
-    for former in flows_of(scope).filter(kind=Kind.DEVICE, status=Status.PENDING):
+    # By the cookie alone: who only seems to be the same browser must not end another's sign-in.
+    for former in SignInFlow.objects.filter(scope=scope.key, kind=Kind.DEVICE, status=Status.PENDING):
         _fail(former, Status.PENDING, SUPERSEDED)
     return SignInFlow.objects.create(
         kind=Kind.DEVICE,

@@ -384,5 +384,3 @@ def _unreachable(*question: object) -> tuple[int, bytes]:
 
 def _state_of(flow: SignInFlow) -> str:
     return dict(part.split("=", 1) for part in flow.authorization_url.split("&"))["state"]
-
-
