@@ -64,6 +64,18 @@ def parse(data: bytes | str) -> ParsedAuth:
     raise AuthFileError("auth.json has no tokens")
 
 
+def documents(text: str) -> list[str]:
+    """The JSON objects that stand one after the other; text that is not such stays one piece."""
+    found, position, decoder = [], 0, json.JSONDecoder()
+    while (begin := len(text) - len(text[position:].lstrip())) < len(text):
+        try:
+            _, position = decoder.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            return [text]
+        found.append(text[begin:position])
+    return found
+
+
 def signed_in(answer: Mapping[str, Any], now: datetime) -> ParsedAuth:
     """What the sign-in service has answered to a code. Raises AuthFileError."""
     tokens = {name: answer.get(name) for name in ("id_token", "access_token", "refresh_token")}

@@ -19,7 +19,7 @@ from accounts import audit, changes
 from accounts.auth_file import ParsedAuth
 from accounts.claims import read_claims
 from accounts.identity import UNKNOWN_PLAN, coerce_plan_type
-from accounts.models import Account, AccountEvent, Credential
+from accounts.models import Account, AccountEvent, Credential, SignInFlow
 from accounts.seats import Seat, difference
 
 Status = Account.Status
@@ -269,7 +269,7 @@ def _created(auth: ParsedAuth, source: str) -> Account:
     account.full_clean(validate_unique=False)
     account.save(force_insert=True)
     Credential.objects.create(account=account, source=source, **_tokens_of(auth))
-    _record(account.pk, "signed in" if auth.is_fresh else "imported", source)
+    _record(account.pk, _verb(source), _origin(auth, source))
     audit.record("account_added", subject=account.pk, detail=source)
     return account
 
@@ -290,9 +290,18 @@ def _updated(account: Account, auth: ParsedAuth, source: str) -> Account:
     tokens = _tokens_of(auth) | {"source": source}
     if not Credential.objects.filter(pk=account.pk).update(generation=F("generation") + 1, **tokens):
         Credential.objects.create(account=account, **tokens)
-    _record(account.pk, "signed in again" if auth.is_fresh else "imported again", source)
+    _record(account.pk, f"{_verb(source)} again", _origin(auth, source))
     audit.record("account_updated", subject=account.pk, detail=source)
     return rows.get()
+
+
+def _verb(source: str) -> str:
+    is_sign_in = source in (SignInFlow.Kind.BROWSER.label, SignInFlow.Kind.DEVICE.label)
+    return "signed in" if is_sign_in else "imported"
+
+
+def _origin(auth: ParsedAuth, source: str) -> str:
+    return source if auth.is_fresh else f"{source}; the refresh token is not verified yet"
 
 
 def _tokens_of(auth: ParsedAuth) -> dict[str, Any]:

@@ -6,6 +6,7 @@ whichever process gets there first. What a flow brings is stored together with i
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import auth_file, services
+from accounts import auth_file, importing, services
 from accounts import sign_in_protocol as protocol
 from accounts.models import Account, SignInFlow
 from accounts.sign_in_client import Ask, Unreachable, as_json, ask
@@ -106,6 +107,63 @@ def start_device(*, scope: Scope, target_id: str = "", ask: Ask = ask) -> SignIn
     )
 
 
+def start_import(*, scope: Scope, auths: Sequence[auth_file.ParsedAuth], target_id: str = "") -> SignInFlow:
+    """Keep the files for a preview. Nothing is stored before the operator says so. Raises as above."""
+    _check_target(target_id)
+    return SignInFlow.objects.create(
+        kind=Kind.IMPORT,
+        scope=scope.key,
+        fallback=scope.fallback,
+        target_id=target_id,
+        payload=json.dumps([auth_file.dump(auth) for auth in auths]),
+        expires_at=timezone.now() + BROWSER_LIFE,
+    )
+
+
+def files_of(flow: SignInFlow) -> list[auth_file.ParsedAuth]:
+    """What an import has brought and not stored yet."""
+    return [auth_file.parse(text) for text in json.loads(flow.payload or "[]")]
+
+
+def store_import(flow: SignInFlow, *, ask: Ask = ask) -> SignInFlow:
+    """Store each of the files; one that is refused stops no other."""
+    if not _claim(flow, Status.PENDING):
+        return SignInFlow.objects.get(pk=flow.pk)
+    results: list[dict[str, Any]] = []
+    asking = ask
+    for auth in files_of(flow):
+        try:
+            brought = importing.bring(auth=auth, source="dashboard", ask=asking)
+        except ValidationError as error:
+            brought = importing.Brought(importing.Outcome.REFUSED, None, message=importing.explain(error))
+        if brought.outcome is importing.Outcome.UNVERIFIED:
+            # Nobody answers: the others need not wait for that, each for itself.
+            asking = _absent(brought.message)
+        results.append(_result(auth, brought))
+        _move(flow, Status.FINISHING, results=results, expires_at=timezone.now() + FINISHING_LIFE)
+    stored = [result["account_id"] for result in results if result["account_id"]]
+    ended = {"account_id": stored[0] if len(stored) == 1 else "", "ended_at": timezone.now()}
+    _move(flow, Status.FINISHING, status=Status.SUCCESS, **ended, **_NO_SECRETS)
+    return SignInFlow.objects.get(pk=flow.pk)
+
+
+def _absent(reason: str) -> Ask:
+    def ask_nobody(path: str, content: bytes, is_form: bool) -> tuple[int, bytes]:
+        raise Unreachable(reason)
+
+    return ask_nobody
+
+
+def _result(auth: auth_file.ParsedAuth, brought: importing.Brought) -> dict[str, Any]:
+    return {
+        "email": auth.email,
+        "outcome": brought.outcome.value,
+        "created": brought.created,
+        "account_id": brought.account.pk if brought.account else "",
+        "message": brought.message,
+    }
+
+
 def verification_url() -> str:
     """Where a device code is entered."""
     return f"{settings.AUTH_BASE_URL}/codex/device"
@@ -190,6 +248,12 @@ def confirm(flow: SignInFlow, *, as_own: bool) -> SignInFlow:
         auth = replace(auth_file.parse(flow.payload), is_fresh=True)
         _store(flow, auth, is_confirmed=True, as_own=as_own)
     return SignInFlow.objects.get(pk=flow.pk)
+
+
+def may_take_over(flow: SignInFlow) -> bool:
+    """Whether the sign-in that waits for a word could become the account's new owner: it has no other."""
+    owner = services.account_known(auth_file.parse(flow.payload))
+    return owner is None or owner.pk == flow.target_id
 
 
 def cancel(flow: SignInFlow) -> SignInFlow:
