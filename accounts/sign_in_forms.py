@@ -34,21 +34,20 @@ class ImportForm(forms.Form):
     """One or several auth.json files, chosen, dropped or pasted."""
 
     uploads = ManyFilesField(
-        label="auth.json files",
+        label="Choose or drop files",
         required=False,
         # The parser names the file that is empty; Django's own error does not.
         allow_empty_file=True,
         help_text=(
-            "Drop them on the field, or choose them. Codex CLI keeps its own in ~/.codex/auth.json, OpenCode "
-            "in ~/.local/share/opencode/auth.json."
+            "Codex CLI keeps its own in ~/.codex/auth.json, OpenCode in ~/.local/share/opencode/auth.json."
         ),
     )
     pasted = forms.CharField(
-        label="or paste one or several",
+        label="Or paste one or several",
         required=False,
         strip=True,
         max_length=auth_file.MAX_AUTH_FILE_BYTES,
-        widget=ForgetfulTextarea(attrs={"spellcheck": "false", "autocomplete": "off"}),
+        widget=ForgetfulTextarea(attrs={"rows": "5", "spellcheck": "false", "autocomplete": "off"}),
     )
 
     def clean_uploads(self) -> list[auth_file.ParsedAuth]:
