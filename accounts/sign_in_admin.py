@@ -203,7 +203,8 @@ def _target(request: HttpRequest) -> Account | None:
     target_id = request.POST.get("account") or request.GET.get("account")
     if not target_id:
         return None
-    account = Account.objects.filter(pk=target_id).first()
+    # PostgreSQL takes no NUL.
+    account = Account.objects.filter(pk=target_id).first() if target_id.isprintable() else None
     if account is None:
         raise Http404("This account is not there any more.")
     return account

@@ -145,9 +145,12 @@ def _body(request: Request) -> dict[str, Any]:
 
 def _text(given: dict[str, Any], name: str) -> str:
     value = given.get(name)
-    if value is not None and not isinstance(value, str):
+    if value is None:
+        return ""
+    # No name of ours has control characters, and PostgreSQL takes no NUL.
+    if not isinstance(value, str) or not value.isprintable():
         raise _invalid()
-    return value or ""
+    return value
 
 
 def _flow_id(text: str) -> UUID | None:

@@ -239,6 +239,7 @@ def test_a_service_that_refuses_or_is_away_is_told(sim: Simulator, settings: Any
         (START, {"forceMethod": "carrier pigeon"}),
         (START, {"forceMethod": 7}),
         (START, {"accountId": ["a"]}),
+        (START, {"accountId": "a\x00"}),
         (COMPLETE, {"flowId": "not an id"}),
         (MANUAL, {}),
         (MANUAL, {"callbackUrl": 7}),
