@@ -254,7 +254,9 @@ def _is_same(account: Account, auth: ParsedAuth) -> bool:
 
 
 def _created(auth: ParsedAuth, source: str) -> Account:
-    taken = set(Account.objects.filter(pk__in=auth.account_ids).values_list("pk", flat=True))
+    taken = Account.objects.in_bulk(auth.account_ids)
+    if any(_is_same(row, auth) for row in taken.values()):
+        raise IntegrityError("another import of the same account was quicker")
     free = [name for name in auth.account_ids if name not in taken]
     account = Account(
         # Every id is taken by somebody else when an account was handed over.

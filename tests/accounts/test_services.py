@@ -99,6 +99,12 @@ def test_one_person_in_two_chatgpt_accounts_is_two_accounts() -> None:
     assert imported(account_id="acc-1").pk != imported(account_id="acc-2").pk
 
 
+def test_one_person_in_two_workspaces_of_one_chatgpt_account_is_two_accounts() -> None:
+    first, second = (imported(user_id="user-1", workspace_id=name) for name in ("ws-1", "ws-2"))
+    assert first.pk != second.pk
+    assert imported(user_id="user-1", workspace_id="ws-1").pk == first.pk
+
+
 @pytest.mark.parametrize("status", ALL)
 def test_an_import_makes_active_whatever_is_not_paused(status: str) -> None:
     account = imported()

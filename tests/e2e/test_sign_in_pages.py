@@ -57,7 +57,7 @@ def test_a_browser_sign_in_comes_back_by_itself(
     tab = sign_in(page, "Continue as ann@example.com")
     expect(tab.get_by_role("heading", name="Signed in")).to_be_visible()
     expect(page.get_by_text("Added: ann@example.com")).to_be_visible()
-    expect(page.get_by_role("link", name="Connect a client")).to_be_visible()
+    expect(page.get_by_role("link", name="Connect a client", exact=True)).to_be_visible()
     page.get_by_role("link", name="Add another account").click()
     sign_in(page, "Continue as ann@example.com in laboratory")
     expect(page.get_by_text("Added: ann@example.com")).to_be_visible()
