@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
-from django.core.exceptions import ValidationError
-from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from accounts import auth_file, services, tokens
+from accounts import services, tokens
+from accounts.identity import workspace_words
 from accounts.models import Account, AccountEvent, AuditEvent, JobRun
+from accounts.sign_in_admin import SignInPages, sign_in_url
 from codexproxy.admin_base import (
     ModelAdmin,
     ReadOnlyModelAdmin,
@@ -44,76 +42,6 @@ class PlanFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Account]) -> QuerySet[Account]:
         return queryset.filter(plan_type=self.value()) if self.value() else queryset
-
-
-class ManyFilesInput(forms.ClearableFileInput):
-    allow_multiple_selected = True
-
-
-class ForgetfulTextarea(forms.Textarea):
-    """SECURITY: tokens that were refused are not sent back into the page."""
-
-    def format_value(self, value: Any) -> str | None:
-        return None
-
-
-class ManyFilesField(forms.FileField):
-    widget = ManyFilesInput
-
-    def clean(self, data: Any, initial: Any = None) -> list[Any]:
-        clean_one = super().clean
-        return [clean_one(file, initial) for file in data or []]
-
-
-class ImportForm(forms.Form):
-    """One or several auth.json files, chosen or pasted."""
-
-    uploads = ManyFilesField(
-        label="auth.json files",
-        required=False,
-        # The parser names the file that is empty; Django's own error does not.
-        allow_empty_file=True,
-        help_text="Codex CLI keeps it in ~/.codex/auth.json. Several files may be chosen at once.",
-    )
-    pasted = forms.CharField(
-        label="or paste one",
-        required=False,
-        strip=True,
-        max_length=auth_file.MAX_AUTH_FILE_BYTES,
-        widget=ForgetfulTextarea(attrs={"spellcheck": "false", "autocomplete": "off"}),
-    )
-
-    def clean_uploads(self) -> list[auth_file.ParsedAuth]:
-        found, errors = [], []
-        for file in self.cleaned_data["uploads"]:
-            if file.size > auth_file.MAX_AUTH_FILE_BYTES:
-                errors.append(f"{file.name}: is too large to be an auth.json")
-                continue
-            try:
-                found.append(auth_file.parse(file.read()))
-            except auth_file.AuthFileError as error:
-                errors.append(f"{file.name}: {error}")
-        if errors:
-            raise forms.ValidationError(errors)
-        return found
-
-    def clean_pasted(self) -> list[auth_file.ParsedAuth]:
-        text = self.cleaned_data["pasted"]
-        if not text:
-            return []
-        try:
-            return [auth_file.parse(text.encode())]
-        except auth_file.AuthFileError as error:
-            raise forms.ValidationError(str(error)) from error
-
-    def found(self) -> list[auth_file.ParsedAuth]:
-        return [*self.cleaned_data["uploads"], *self.cleaned_data["pasted"]]
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        if not self.errors and not (cleaned["uploads"] or cleaned["pasted"]):
-            raise forms.ValidationError("Choose a file or paste its content.")
-        return cleaned
 
 
 class EventInline(TabularInline):
@@ -179,6 +107,8 @@ class AccountAdmin(ModelAdmin):
         # Columns instead of select_related: loading a credential would decrypt its tokens.
         return accounts.prefetch_related("windows").annotate(
             token_source=F("credential__source"),
+            token_rotated_at=F("credential__rotated_at"),
+            shares_email=Exists(Account.objects.filter(email=OuterRef("email")).exclude(pk=OuterRef("pk"))),
             token_generation=F("credential__generation"),
             token_refreshed_at=F("credential__refreshed_at"),
             token_expires_at=F("credential__access_expires_at"),
@@ -190,7 +120,12 @@ class AccountAdmin(ModelAdmin):
 
     @display(description="workspace", ordering="workspace_label")
     def workspace(self, account: Account) -> str:
-        return account.workspace_label or account.workspace_id or "personal"
+        return workspace_words(
+            label=account.workspace_label,
+            workspace_id=account.workspace_id,
+            chatgpt_account_id=account.chatgpt_account_id,
+            shares_email=bool(getattr(account, "shares_email", False)),
+        )
 
     @display(description="status", ordering="status")
     def state(self, account: Account) -> str:
@@ -219,7 +154,11 @@ class AccountAdmin(ModelAdmin):
 
     @display(description="came from")
     def source(self, account: Account) -> str:
-        return str(getattr(account, "token_source", None) or "–")
+        source = getattr(account, "token_source", None)
+        if not source:
+            return "–"
+        is_verified = getattr(account, "token_rotated_at", None) is not None
+        return str(source) if is_verified else f"{source}; its refresh token is not verified yet"
 
     @display(description="generation")
     def generation(self, account: Account) -> str:
@@ -233,7 +172,11 @@ class AccountAdmin(ModelAdmin):
         view = self.admin_site.admin_view(require_POST(self.act))
         own = [path("<path:object_id>/do/<slug:verb>/", view, name="accounts_account_do")]
         urls: list[URLPattern] = super().get_urls()
-        return own + urls
+        return self._sign_in_pages.urls() + own + urls
+
+    @property
+    def _sign_in_pages(self) -> SignInPages:
+        return SignInPages(self)
 
     def act(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
         """One button of one account.
@@ -308,31 +251,7 @@ class AccountAdmin(ModelAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Adding an account is importing its auth.json."""
-        is_sent = request.method == "POST"
-        form = ImportForm(request.POST, request.FILES) if is_sent else ImportForm()
-        if is_sent and form.is_valid() and self._import(request, form):
-            return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Add account",
-            "opts": self.opts,
-            "form": form,
-        }
-        return TemplateResponse(request, "admin/accounts/account/import.html", context)
-
-    def _import(self, request: HttpRequest, form: ImportForm) -> bool:
-        """All of them or none; what cannot be stored is told in the form."""
-        try:
-            with transaction.atomic():
-                results = [services.account_import(auth=auth, source="dashboard") for auth in form.found()]
-        except ValidationError as error:
-            form.add_error(None, error.messages)
-            return False
-        for result in results:
-            done = "Imported" if result.created else "Updated"
-            self.message_user(request, f"{done}: {result.account.display_name}", messages.SUCCESS)
-        return True
+        return self._sign_in_pages.add(request)
 
 
 def _button_context(account: Account) -> dict[str, Any]:
@@ -345,6 +264,7 @@ def _button_context(account: Account) -> dict[str, Any]:
         "toggle_url": url("resume" if is_paused else "pause"),
         "toggle_words": "Resume" if is_paused else "Pause",
         "refresh_url": url("refresh"),
+        "sign_in_url": sign_in_url(account),
     }
 
 

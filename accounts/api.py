@@ -10,7 +10,7 @@ from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import auth_file, services
+from accounts import auth_file, importing, services
 from accounts.models import Account
 from codexproxy.errors import DashboardError
 
@@ -26,7 +26,10 @@ def account_import(request: Request) -> Response:
         auth = auth_file.parse(content)
     except auth_file.AuthFileError as error:
         raise DashboardError(400, "invalid_auth_json", str(error)) from error
-    account = services.account_import(auth=auth, source="dashboard").account
+    brought = importing.bring(auth=auth, source="dashboard")
+    account = brought.account
+    if brought.outcome is importing.Outcome.REFUSED or account is None:
+        raise DashboardError(400, "invalid_auth_json", brought.message)
     return Response(
         {
             "accountId": account.pk,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +29,8 @@ class ParsedAuth:
     chatgpt_account_id: str
     access_expires_at: datetime | None
     refreshed_at: datetime | None
+    # Issued to us a moment ago, so that nobody else has spent the refresh token.
+    is_fresh: bool = False
 
     @property
     def email(self) -> str:
@@ -60,6 +62,40 @@ def parse(data: bytes | str) -> ParsedAuth:
     if _first(content, "OPENAI_API_KEY"):
         raise AuthFileError("auth.json holds an API key but no tokens: sign in with ChatGPT instead")
     raise AuthFileError("auth.json has no tokens")
+
+
+def documents(text: str) -> list[str]:
+    """The JSON objects that stand one after the other; text that is not such stays one piece."""
+    found, position, decoder = [], 0, json.JSONDecoder()
+    while (begin := len(text) - len(text[position:].lstrip())) < len(text):
+        try:
+            _, position = decoder.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            return [text]
+        found.append(text[begin:position])
+    return found
+
+
+def signed_in(answer: Mapping[str, Any], now: datetime) -> ParsedAuth:
+    """What the sign-in service has answered to a code. Raises AuthFileError."""
+    tokens = {name: answer.get(name) for name in ("id_token", "access_token", "refresh_token")}
+    return replace(_codex({"tokens": tokens}), refreshed_at=now, is_fresh=True)
+
+
+def dump(auth: ParsedAuth) -> str:
+    """Text of which `parse` makes the same again, except for `is_fresh`."""
+    if not auth.id_token:
+        expires = int(auth.access_expires_at.timestamp() * 1000) if auth.access_expires_at else None
+        tokens = {"type": "oauth", "access": auth.access_token, "refresh": auth.refresh_token}
+        return json.dumps({"openai": tokens | {"accountId": auth.chatgpt_account_id, "expires": expires}})
+    tokens = {
+        "id_token": auth.id_token,
+        "access_token": auth.access_token,
+        "refresh_token": auth.refresh_token,
+        "account_id": auth.chatgpt_account_id,
+    }
+    refreshed_at = auth.refreshed_at.isoformat() if auth.refreshed_at else None
+    return json.dumps({"tokens": tokens, "last_refresh": refreshed_at})
 
 
 def _content(data: bytes | str) -> Mapping[str, Any]:

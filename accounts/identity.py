@@ -55,5 +55,13 @@ def coerce_plan_type(plan: str | None) -> str:
     return trimmed or UNKNOWN_PLAN
 
 
+def workspace_words(*, label: str, workspace_id: str, chatgpt_account_id: str, shares_email: bool) -> str:
+    """A name for the workspace that tells it from another one of the same e-mail."""
+    named = label or workspace_id
+    if named or not shares_email:
+        return named or "personal"
+    return chatgpt_account_id if len(chatgpt_account_id) <= 12 else f"{chatgpt_account_id[:12]}…"
+
+
 def _digest(text: str, length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -152,3 +152,62 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.subject}".strip()
+
+
+class SignInFlow(models.Model):
+    """One attempt to add or renew an account, begun in one browser: a sign-in, a device code or an import.
+
+    Whoever changes `status` names the status it changes from, so that each step happens once.
+    """
+
+    class Kind(models.TextChoices):
+        BROWSER = "browser", "browser sign-in"
+        DEVICE = "device", "device code"
+        IMPORT = "import", "import"
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        # Somebody spends the code, or stores the files, at this moment.
+        FINISHING = "finishing"
+        # Somebody else has signed in than the account to renew belongs to: the operator decides.
+        UNCONFIRMED = "unconfirmed"
+        SUCCESS = "success"
+        ERROR = "error"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    status = models.CharField(max_length=12, choices=Status.choices, default=Status.PENDING)
+    message = models.TextField(blank=True, help_text="Why it failed, or what has to be confirmed.")
+    # SECURITY: digests, so that reading the table gives nobody a flow.
+    scope = models.CharField(max_length=64, db_index=True, help_text="The browser, by its cookie.")
+    fallback = models.CharField(
+        max_length=64, blank=True, db_index=True, help_text="Until the cookie returns."
+    )
+    state_digest = models.CharField(max_length=64, null=True, unique=True)
+
+    code_verifier = EncryptedTextField(blank=True)
+    redirect_uri = models.CharField(max_length=200, blank=True)
+    authorization_url = EncryptedTextField(blank=True)
+    device_auth_id = EncryptedTextField(blank=True)
+    user_code = EncryptedTextField(blank=True)
+    interval_s = models.PositiveIntegerField(default=0)
+    next_poll_at = models.DateTimeField(null=True)
+    payload = EncryptedTextField(blank=True, help_text="Tokens that wait for the operator's word.")
+
+    target_id = models.CharField(max_length=200, blank=True, help_text="The account to sign in again.")
+    account_id = models.CharField(max_length=200, blank=True, help_text="The account that came of it.")
+    created = models.BooleanField(default=False, help_text="Whether that account is new.")
+    results = models.JSONField(default=list, help_text="What became of each imported file.")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["status", "kind"], name="sign_in_flow_open")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in (self.Status.PENDING, self.Status.FINISHING)

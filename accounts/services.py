@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
@@ -17,8 +18,9 @@ from django.utils import timezone
 from accounts import audit, changes
 from accounts.auth_file import ParsedAuth
 from accounts.claims import read_claims
-from accounts.identity import UNKNOWN_EMAIL, UNKNOWN_PLAN, coerce_plan_type
-from accounts.models import Account, AccountEvent, Credential
+from accounts.identity import UNKNOWN_PLAN, coerce_plan_type
+from accounts.models import Account, AccountEvent, Credential, SignInFlow
+from accounts.seats import Seat, difference
 
 Status = Account.Status
 
@@ -60,7 +62,7 @@ class NewTokens:
 @transaction.atomic
 def account_import(*, auth: ParsedAuth, source: str) -> ImportResult:
     """Add the account, or give a known one its new tokens. A paused account stays paused."""
-    account = _known(auth)
+    account = account_known(auth)
     if account is not None:
         return ImportResult(_updated(account, auth, source), created=False)
     try:
@@ -68,10 +70,46 @@ def account_import(*, auth: ParsedAuth, source: str) -> ImportResult:
         with transaction.atomic():
             return ImportResult(_created(auth, source), created=True)
     except IntegrityError:
-        account = _known(auth)
+        account = account_known(auth)
         if account is None:
             raise
     return ImportResult(_updated(account, auth, source), created=False)
+
+
+@transaction.atomic
+def account_sign_in_again(
+    *, account_id: str, auth: ParsedAuth, source: str, as_another: bool = False
+) -> Account:
+    """Give this very account new tokens; its history stays. Raises Account.DoesNotExist and StateConflict.
+
+    `as_another` lets another person, or another workspace, take its place: the operator has said so.
+    """
+    account = Account.objects.get(pk=account_id)
+    owner = account_known(auth)
+    if reason := reason_not_to_renew(account, auth):
+        if not as_another or (owner is not None and owner.pk != account.pk):
+            raise StateConflict(reason)
+        _record(account.pk, "handed over", f"from {account.email} to {auth.email}")
+        Account.objects.filter(pk=account.pk).update(
+            chatgpt_account_id="", chatgpt_user_id="", workspace_id="", workspace_label=""
+        )
+    return _updated(account, auth, source)
+
+
+def reason_not_to_renew(account: Account, auth: ParsedAuth) -> str:
+    """Why the sign-in is not this account's, in words; empty text when it is."""
+    owner = account_known(auth)
+    if owner is not None and owner.pk != account.pk:
+        return f"This sign-in belongs to {owner.display_name}, which is an account of its own here."
+    return difference(seat_of(account), seat_in(auth))
+
+
+def seat_of(account: Account) -> Seat:
+    return Seat(account.email, account.chatgpt_user_id, account.chatgpt_account_id, account.workspace_id)
+
+
+def seat_in(auth: ParsedAuth) -> Seat:
+    return Seat(auth.email, auth.claims.user_id, auth.chatgpt_account_id, auth.claims.workspace_id)
 
 
 @transaction.atomic
@@ -196,12 +234,15 @@ def credential_store(*, account_id: str, expected_generation: int, tokens: NewTo
     return Credential.objects.get(pk=account_id)
 
 
-def _known(auth: ParsedAuth) -> Account | None:
-    """The row of the same person in the same ChatGPT account."""
-    user_id = auth.claims.user_id
+def account_known(auth: ParsedAuth) -> Account | None:
+    """The row of the same person in the same workspace."""
+    user_id, workspace_id = auth.claims.user_id, auth.claims.workspace_id
     if auth.chatgpt_account_id and user_id:
         same = Account.objects.filter(chatgpt_account_id=auth.chatgpt_account_id, chatgpt_user_id=user_id)
-        if (account := same.order_by("created_at").first()) is not None:
+        if workspace_id:
+            same = same.filter(workspace_id__in=(workspace_id, ""))
+        # The one that says its workspace comes before one that does not.
+        if (account := same.order_by("-workspace_id", "created_at").first()) is not None:
             return account
     rows = Account.objects.in_bulk(auth.account_ids)
     return next((row for name in auth.account_ids if (row := rows.get(name)) and _is_same(row, auth)), None)
@@ -209,18 +250,17 @@ def _known(auth: ParsedAuth) -> Account | None:
 
 def _is_same(account: Account, auth: ParsedAuth) -> bool:
     """Whether a row with a fitting id is this person's: a shared workspace gives two people the same id."""
-    if account.chatgpt_user_id and auth.claims.user_id:
-        return account.chatgpt_user_id == auth.claims.user_id
-    if UNKNOWN_EMAIL in (account.email, auth.email):
-        return True
-    return account.email.casefold() == auth.email.casefold()
+    return not difference(seat_of(account), seat_in(auth))
 
 
 def _created(auth: ParsedAuth, source: str) -> Account:
-    taken = set(Account.objects.filter(pk__in=auth.account_ids).values_list("pk", flat=True))
+    taken = Account.objects.in_bulk(auth.account_ids)
+    if any(_is_same(row, auth) for row in taken.values()):
+        raise IntegrityError("another import of the same account was quicker")
     free = [name for name in auth.account_ids if name not in taken]
     account = Account(
-        id=free[0] if free else auth.account_ids[-1],
+        # Every id is taken by somebody else when an account was handed over.
+        id=free[0] if free else f"{auth.account_ids[-1]}{uuid4().hex[:8]}",
         chatgpt_account_id=auth.chatgpt_account_id,
         chatgpt_user_id=auth.claims.user_id,
         workspace_id=auth.claims.workspace_id,
@@ -231,7 +271,7 @@ def _created(auth: ParsedAuth, source: str) -> Account:
     account.full_clean(validate_unique=False)
     account.save(force_insert=True)
     Credential.objects.create(account=account, source=source, **_tokens_of(auth))
-    _record(account.pk, "imported", source)
+    _record(account.pk, _verb(source), _origin(auth, source))
     audit.record("account_added", subject=account.pk, detail=source)
     return account
 
@@ -249,12 +289,21 @@ def _updated(account: Account, auth: ParsedAuth, source: str) -> Account:
     # What the new file does not say stays as it was known.
     _set(rows, **_NO_BLOCK, **{name: value for name, value in learned.items() if value})
     _set(rows.exclude(status=Status.PAUSED), status=Status.ACTIVE)
-    tokens = _tokens_of(auth) | {"source": source, "rotated_at": None}
+    tokens = _tokens_of(auth) | {"source": source}
     if not Credential.objects.filter(pk=account.pk).update(generation=F("generation") + 1, **tokens):
         Credential.objects.create(account=account, **tokens)
-    _record(account.pk, "imported again", source)
+    _record(account.pk, f"{_verb(source)} again", _origin(auth, source))
     audit.record("account_updated", subject=account.pk, detail=source)
     return rows.get()
+
+
+def _verb(source: str) -> str:
+    is_sign_in = source in (SignInFlow.Kind.BROWSER.label, SignInFlow.Kind.DEVICE.label)
+    return "signed in" if is_sign_in else "imported"
+
+
+def _origin(auth: ParsedAuth, source: str) -> str:
+    return source if auth.is_fresh else f"{source}; the refresh token is not verified yet"
 
 
 def _tokens_of(auth: ParsedAuth) -> dict[str, Any]:
@@ -265,6 +314,7 @@ def _tokens_of(auth: ParsedAuth) -> dict[str, Any]:
         "id_token": auth.id_token,
         "access_expires_at": auth.access_expires_at,
         "refreshed_at": min(auth.refreshed_at or now, now),
+        "rotated_at": now if auth.is_fresh else None,
     }
 
 

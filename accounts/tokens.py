@@ -154,7 +154,7 @@ class TokenRefresher:
 
     async def _release(self, account_id: str, holder: UUID) -> None:
         try:
-            await self._thread.run(leases.release, _lease_name(account_id), holder)
+            await self._thread.run(leases.release, lease_name(account_id), holder)
         except DatabaseError:
             # It ends by itself; what the refresh has brought is worth more.
             logger.warning("the lease of account %s was not given back", account_id, exc_info=True)
@@ -296,13 +296,13 @@ async def _refresh_once(account_id: str, generation: int) -> FreshToken:
         await asyncio.to_thread(thread.close)
 
 
-def _lease_name(account_id: str) -> str:
+def lease_name(account_id: str) -> str:
     return f"refresh:{account_id}"
 
 
 def _claim(account_id: str, holder: UUID, stale: int, now: datetime) -> tuple[Credential | None, bool]:
     """Lease first, then read: whoever had the lease before may have stored a newer generation."""
-    name = _lease_name(account_id)
+    name = lease_name(account_id)
     is_ours = leases.acquire(name, holder=holder, ttl_s=LEASE_TTL_S, now=now)
     try:
         credential = selectors.credential_get(account_id)

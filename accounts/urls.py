@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from accounts import api
+from accounts import api, sign_in_api
 
 urlpatterns = [
     path("accounts/import", api.account_import),
     path("accounts/<str:account_id>/pause", api.account_pause),
     path("accounts/<str:account_id>/reactivate", api.account_reactivate),
     path("accounts/<str:account_id>", api.account_delete),
+    path("oauth/start", sign_in_api.start),
+    path("oauth/status", sign_in_api.status),
+    path("oauth/complete", sign_in_api.complete),
+    path("oauth/manual-callback", sign_in_api.manual_callback),
 ]

@@ -14,6 +14,7 @@ from unfold.sites import UnfoldAdminSite
 
 from accounts.models import Account
 from accounts.operators import sessions
+from accounts.sign_in_admin import sign_in_url
 from codexproxy import exposure, gate, pages, security_pages
 from codexproxy.admin_base import UNKNOWN, duration_words, status_badge, time_cell, windows_of
 from codexproxy.connect_page import base_url_of
@@ -145,9 +146,7 @@ def _notices(accounts: list[Account], now: datetime) -> list[dict[str, Any]]:
     found = []
     lost = [account for account in accounts if account.status == Account.Status.REAUTH_REQUIRED]
     if lost:
-        words = f"{lost[0].display_name} needs" if len(lost) == 1 else f"{len(lost)} accounts need"
-        url = f"{accounts_url}?status__exact={Account.Status.REAUTH_REQUIRED}"
-        found.append(_notice(f"{words} a new sign-in.", "danger", url, "Show"))
+        found.append(_sign_in_notice(lost, accounts_url))
     limited = [account for account in accounts if account.is_blocked_by_limit]
     if not any(account.status == Account.Status.ACTIVE for account in accounts):
         found.append(_notice(_nobody_serves(limited, now), "danger", accounts_url, "Show accounts"))
@@ -155,6 +154,14 @@ def _notices(accounts: list[Account], now: datetime) -> list[dict[str, Any]]:
         words = "1 account is" if len(limited) == 1 else f"{len(limited)} accounts are"
         found.append(_notice(f"{words} at a limit; the others serve.", "warning"))
     return found or [_notice("All good: every account that is not paused can serve.", "good")]
+
+
+def _sign_in_notice(lost: list[Account], accounts_url: str) -> dict[str, Any]:
+    if len(lost) == 1:
+        words = f"{lost[0].display_name} needs a new sign-in."
+        return _notice(words, "danger", sign_in_url(lost[0]), "Sign in again")
+    url = f"{accounts_url}?status__exact={Account.Status.REAUTH_REQUIRED}"
+    return _notice(f"{len(lost)} accounts need a new sign-in.", "danger", url, "Show")
 
 
 def _nobody_serves(limited: list[Account], now: datetime) -> str:

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
-from accounts import leases
+from accounts import leases, sign_in
 from accounts.models import JobRun
 from accounts.tokens import refresh_due
 from codexproxy.db import DatabaseThread
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
 
 TOKENS_EVERY_S = 60.0
+# A page that is open asks by itself, at the pace that the sign-in service allows.
+SIGN_INS_EVERY_S = 15.0
 RETENTION_EVERY_S = 3600.0
 RESERVATIONS_EVERY_S = 60.0
 # A lease outlives the pause between two runs, so that the jobs stay with the process that has them.
@@ -71,6 +73,7 @@ def jobs(runtime: Runtime, thread: DatabaseThread, stop: asyncio.Event) -> list[
             RESERVATIONS_EVERY_S,
             lambda: thread.run(reservations_reclaim, now=timezone.now()),
         ),
+        Job("sign-ins that wait", SIGN_INS_EVERY_S, lambda: thread.run(sign_in.advance_all)),
         Job("retention", RETENTION_EVERY_S, lambda: thread.run(trim, now=timezone.now())),
     ]
     if settings.USAGE_REFRESH_INTERVAL_S > 0:

@@ -19,6 +19,10 @@ UPSTREAM_BASE_URL = env.base_url("UPSTREAM_BASE_URL", "https://chatgpt.com/backe
 AUTH_BASE_URL = env.base_url("AUTH_BASE_URL", "https://auth.openai.com")
 USAGE_REFRESH_INTERVAL_S = env.number("USAGE_REFRESH_INTERVAL_S", 60)
 
+# OpenAI sends browsers back to localhost:1455 and to nothing else.
+CALLBACK_HOST = env.text("CALLBACK_HOST", "127.0.0.1")
+CALLBACK_PORT = int(env.number("CALLBACK_PORT", 1455))
+
 DASHBOARD_NETWORKS = env.networks("DASHBOARD_NETWORKS")
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 DASHBOARD_SETUP_TOKEN = env.secret("DASHBOARD_SETUP_TOKEN", DATA_DIR / "setup-token")[0]

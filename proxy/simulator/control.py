@@ -16,6 +16,9 @@ SWITCHES = (
     "compact_status",
     "models_status",
     "usage_status",
+    "device_code_status",
+    "exchange_status",
+    "device_refusal",
     "foreign_content_code",
     "auto_approve",
 )
@@ -77,7 +80,7 @@ async def set_account(exchange: Exchange, body: Any) -> None:
 def _account(sim: Simulator, account_id: str, fields: dict[str, Any]) -> SimAccount:
     if account_id in sim.accounts:
         return sim.accounts[account_id]
-    given = {name: fields[name] for name in ("email", "plan", "workspace") if name in fields}
+    given = {name: fields[name] for name in ("email", "plan", "workspace", "person") if name in fields}
     return sim.add_account(account_id, **given)
 
 

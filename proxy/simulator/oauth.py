@@ -6,13 +6,15 @@ import base64
 import hashlib
 import html
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from .exchange import Exchange
 from .replies import Refreshed, RefreshRefused
 from .state import CLIENT_ID, RefreshCall, SignIn, SimAccount, Simulator
 
 DEVICE_POLL_INTERVAL_S = "1"
+# In place of an account: the person says no.
+DENIED = "denied"
 
 
 async def token(exchange: Exchange, body: Any) -> None:
@@ -23,6 +25,9 @@ async def token(exchange: Exchange, body: Any) -> None:
     if fields.get("grant_type") == "refresh_token":
         return await _refresh(exchange, fields)
     if fields.get("grant_type") == "authorization_code":
+        if isinstance(body, dict):
+            exchange.violation("a code was sent as JSON, where the service takes a form")
+            return await _refuse(exchange, 400, "invalid_request", "Send a form.")
         return await _exchange_code(exchange, fields)
     await _refuse(exchange, 400, "unsupported_grant_type", "Unknown grant type.")
 
@@ -77,6 +82,8 @@ def _rotated(account: SimAccount, reply: Refreshed) -> dict[str, Any]:
 
 async def _exchange_code(exchange: Exchange, fields: dict[str, Any]) -> None:
     sim = exchange.sim
+    if sim.exchange_status is not None:
+        return await _refuse(exchange, sim.exchange_status, "server_error", "Not now.")
     granted = sim.codes.pop(str(fields.get("code")), None)
     if granted is None or granted.account_id is None:
         return await _refuse(exchange, 400, "invalid_grant", "The code is unknown or was used.")
@@ -99,14 +106,25 @@ async def authorize(exchange: Exchange, _body: Any) -> None:
     redirect_uri, challenge = query.get("redirect_uri"), query.get("code_challenge")
     if query.get("client_id") != CLIENT_ID or not redirect_uri or not challenge:
         return await exchange.json(400, {"detail": "client_id, redirect_uri and code_challenge are needed"})
-    if query.get("code_challenge_method") != "S256":
-        return await exchange.json(400, {"detail": "code_challenge_method must be S256"})
+    if query.get("code_challenge_method") != "S256" or query.get("response_type") != "code":
+        detail = "code_challenge_method must be S256 and response_type code"
+        return await exchange.json(400, {"detail": detail})
+    if not query.get("state") or "offline_access" not in query.get("scope", "").split():
+        return await exchange.json(400, {"detail": "state and the scope offline_access are needed"})
+    if urlsplit(redirect_uri).path != "/auth/callback":
+        return await exchange.json(400, {"detail": "redirect_uri is not one of this client"})
     chosen = query.get("account") or sim.auto_approve
+    if chosen == DENIED:
+        return await _redirect(exchange, redirect_uri, {"error": "access_denied", "state": query["state"]})
     if chosen not in sim.accounts:
         return await exchange.html(_chooser(sim, "/oauth/authorize", query))
     code = f"ac_{sim.serial()}"
     sim.codes[code] = SignIn(chosen, challenge, redirect_uri)
-    answer = {"code": code, "state": query.get("state", ""), "scope": query.get("scope", "")}
+    answer = {"code": code, "state": query["state"], "scope": query["scope"]}
+    await _redirect(exchange, redirect_uri, answer)
+
+
+async def _redirect(exchange: Exchange, redirect_uri: str, answer: dict[str, str]) -> None:
     separator = "&" if "?" in redirect_uri else "?"
     await exchange.answer(302, b"", [("location", f"{redirect_uri}{separator}{urlencode(answer)}")])
 
@@ -115,7 +133,9 @@ def _chooser(sim: Simulator, path: str, query: dict[str, str]) -> str:
     links = []
     for account in sim.accounts.values():
         target = f"{path}?{urlencode(query | {'account': account.id})}"
-        links.append(f'<li><a href="{html.escape(target)}">Continue as {html.escape(account.email)}</a></li>')
+        place = f" in {html.escape(account.workspace)}" if account.workspace else ""
+        words = f"Continue as {html.escape(account.email)}{place}"
+        links.append(f'<li><a href="{html.escape(target)}">{words}</a></li>')
     return (
         "<!doctype html><html><head><title>Simulated sign-in</title></head><body>"
         f"<h1>Simulated sign-in</h1><ul>{''.join(links)}</ul></body></html>"
@@ -126,6 +146,8 @@ async def device_user_code(exchange: Exchange, body: Any) -> None:
     sim = exchange.sim
     if not isinstance(body, dict) or body.get("client_id") != CLIENT_ID:
         return await _refuse(exchange, 400, "invalid_client", "Unknown client.")
+    if sim.device_code_status is not None:
+        return await exchange.json(sim.device_code_status, {"detail": "Not Found"})
     serial = sim.serial()
     user_code = f"SIM-{int(serial, 16):05d}"
     verifier = f"verifier-{serial}-{'v' * 40}"
@@ -146,6 +168,8 @@ async def device_token(exchange: Exchange, body: Any) -> None:
     device = sim.devices.get(str(fields.get("user_code")))
     if device is None or fields.get("device_auth_id") != f"deviceauth_{fields.get('user_code')}":
         return await _refuse(exchange, 404, "not_found", "Unknown device code.")
+    if sim.device_refusal is not None:
+        return await _refuse(exchange, 400, sim.device_refusal, "Refused.")
     if device.account_id is None or device.code is None:
         return await _refuse(exchange, 403, "authorization_pending", "Not approved yet.")
     sim.codes[device.code] = device

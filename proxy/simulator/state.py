@@ -74,6 +74,7 @@ class SimAccount:
     plan: str
     workspace: str | None
     windows: Windows
+    person: str | None = None
     access_token: str = ""
     refresh_token: str = ""
     default: Reply = field(default_factory=Ok)
@@ -90,7 +91,8 @@ class SimAccount:
 
     @property
     def user_id(self) -> str:
-        return f"user-{self.id}"
+        """One person may have several accounts, in as many workspaces."""
+        return f"user-{self.person or self.id}"
 
     def script(self, *replies: Reply) -> None:
         self.replies.extend(replies)
@@ -194,6 +196,10 @@ class Simulator:
         self.compact_status: int | None = None
         self.models_status: int | None = None
         self.usage_status: int | None = None
+        self.device_code_status: int | None = None
+        self.exchange_status: int | None = None
+        # The code with which a device code is refused for good, or "slow_down".
+        self.device_refusal: str | None = None
         # False answers foreign encrypted content with a null code and only the message.
         self.foreign_content_code = True
         # The account that is signed in without a click on /oauth/authorize and for device codes.
@@ -222,7 +228,13 @@ class Simulator:
         return application(self)
 
     def add_account(
-        self, account_id: str, *, email: str | None = None, plan: str = "plus", workspace: str | None = None
+        self,
+        account_id: str,
+        *,
+        email: str | None = None,
+        plan: str = "plus",
+        workspace: str | None = None,
+        person: str | None = None,
     ) -> SimAccount:
         account = SimAccount(
             simulator=self,
@@ -231,6 +243,7 @@ class Simulator:
             plan=plan,
             workspace=workspace,
             windows=Windows.fresh(self.clock()),
+            person=person,
         )
         self.accounts[account_id] = account
         account.issue_access_token()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Account, AccountEvent, AuditEvent, Credential, JobRun
-from proxy.simulator.state import Simulator
 from usage.models import CurrentWindow
 
 LIST = "/admin/accounts/account/"
@@ -45,10 +42,6 @@ def change_page(account: Account) -> str:
 
 def button(account: Account, verb: str) -> str:
     return f"{LIST}{account.pk.replace('_', '_5F')}/do/{verb}/"
-
-
-def auth_json(name: str = "acct-A", plan: str = "plus") -> str:
-    return json.dumps(Simulator().add_account(name, plan=plan, email=f"{name}@example.com").auth_json())
 
 
 def test_the_list_shows_an_account_and_its_windows(browser: Client) -> None:
@@ -229,47 +222,6 @@ def test_several_accounts_are_deleted_at_once(browser: Client) -> None:
     assert not Account.objects.exists()
 
 
-def test_a_pasted_sign_in_is_imported(browser: Client) -> None:
-    response = browser.post(f"{LIST}add/", {"pasted": auth_json()}, follow=True)
-    assert "Imported: acct-A@example.com" in response.content.decode()
-    assert Account.objects.get().email == "acct-A@example.com"
-
-
-def test_several_files_are_imported_at_once(browser: Client) -> None:
-    files = [SimpleUploadedFile("auth.json", auth_json(name).encode()) for name in ("acct-A", "acct-B")]
-    browser.post(f"{LIST}add/", {"uploads": files})
-    assert Account.objects.count() == 2
-
-
-def test_a_bad_file_is_named_beside_the_field_and_nothing_is_imported(browser: Client) -> None:
-    files = [
-        SimpleUploadedFile("good.json", auth_json().encode()),
-        SimpleUploadedFile("bad.json", b'{"tokens": {}}'),
-        SimpleUploadedFile("empty.json", b""),
-    ]
-    response = browser.post(f"{LIST}add/", {"uploads": files})
-    page = response.content.decode()
-    assert "bad.json: auth.json has no tokens.id_token" in page
-    assert "empty.json: auth.json is empty" in page
-    assert not Account.objects.exists()
-
-
-def test_bad_pasted_text_is_refused_beside_the_field(browser: Client) -> None:
-    page = browser.post(f"{LIST}add/", {"pasted": "not json"}).content.decode()
-    assert "auth.json is not valid JSON" in page
-
-
-def test_an_empty_form_says_what_to_do(browser: Client) -> None:
-    page = browser.post(f"{LIST}add/", {}).content.decode()
-    assert "Choose a file or paste its content." in page
-
-
-def test_a_refused_form_does_not_send_the_pasted_tokens_back(browser: Client) -> None:
-    content = json.dumps({"tokens": {"id_token": "secret-id", "access_token": "secret-access"}})
-    page = browser.post(f"{LIST}add/", {"pasted": content}).content.decode()
-    assert "secret-access" not in page
-
-
 def test_the_audit_log_and_the_jobs_are_read_only(browser: Client) -> None:
     event = AuditEvent.objects.create(actor="operator", action="account.pause", subject="a@example.com")
     JobRun.objects.create(name="usage", started_at=timezone.now())
@@ -277,3 +229,26 @@ def test_the_audit_log_and_the_jobs_are_read_only(browser: Client) -> None:
     assert "usage" in browser.get("/admin/accounts/jobrun/").content.decode()
     assert browser.get("/admin/accounts/auditevent/add/").status_code == 403
     assert browser.post(f"/admin/accounts/auditevent/{event.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+@pytest.mark.parametrize("status", [Account.Status.REAUTH_REQUIRED, Account.Status.DEACTIVATED])
+def test_an_account_that_is_signed_out_leads_back_in(browser: Client, status: str) -> None:
+    account = make_account(status=status)
+    make_account("b")
+    link = f'href="{LIST}add/?account={account.pk}"'
+    assert browser.get(LIST).content.decode().count(link) == 1
+    assert link in browser.get(change_page(account)).content.decode()
+
+
+def test_two_workspaces_of_one_e_mail_are_told_apart(browser: Client) -> None:
+    for name in ("1", "2"):
+        make_account(name, email="ann@example.com", chatgpt_account_id=f"workspace-{name}")
+    page = browser.get(LIST).content.decode()
+    assert "workspace-1" in page and "workspace-2" in page
+
+
+def test_an_account_says_whether_its_refresh_token_is_verified(browser: Client) -> None:
+    account = make_account()
+    assert "not verified yet" in browser.get(change_page(account)).content.decode()
+    Credential.objects.update(rotated_at=timezone.now())
+    assert "not verified yet" not in browser.get(change_page(account)).content.decode()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from accounts.auth_file import AuthFileError, parse
+from accounts.auth_file import AuthFileError, documents, dump, parse
 from accounts.claims import AUTH_CLAIM
 from tests.builders import NOW, make_auth_json, make_jwt
 
@@ -124,3 +124,21 @@ def test_no_token_is_part_of_a_repr() -> None:
     content = make_auth_json()
     shown = repr(parsed(content))
     assert not any(token in shown for token in content["tokens"].values() if token != "acc-1")
+
+
+def test_several_objects_may_stand_one_after_the_other() -> None:
+    assert documents('{"a": 1}\n\n {"b": {"c": 2}}{}  ') == ['{"a": 1}', '{"b": {"c": 2}}', "{}"]
+    assert documents('{"a": 1} and more') == ['{"a": 1} and more']
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        make_auth_json(),
+        {"openai": {"type": "oauth", "access": make_jwt({"email": "a@b.c"}), "refresh": "r", "expires": 1}},
+        {"openai": {"type": "oauth", "access": "opaque", "refresh": "r", "accountId": "acc-1"}},
+    ],
+)
+def test_what_was_read_can_be_kept_and_read_again(content: dict[str, Any]) -> None:
+    auth = parse(json.dumps(content))
+    assert parse(dump(auth)) == auth

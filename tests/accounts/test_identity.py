@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from accounts.identity import coerce_plan_type, local_account_ids, upstream_account_id
+from accounts.identity import coerce_plan_type, local_account_ids, upstream_account_id, workspace_words
 from accounts.models import Account
 
 
@@ -58,3 +58,24 @@ def test_only_a_real_account_is_named_upstream(account_id: str, upstream: str | 
 )
 def test_a_plan_is_written_in_one_way(plan: str | None, written: str) -> None:
     assert coerce_plan_type(plan) == written
+
+
+@pytest.mark.parametrize(
+    ("label", "workspace_id", "shares_email", "words"),
+    [
+        ("Laboratory", "ws-1", True, "Laboratory"),
+        ("", "ws-1", False, "ws-1"),
+        ("", "", False, "personal"),
+        ("", "", True, "acc-56789012…"),
+    ],
+)
+def test_a_workspace_has_a_name_that_tells_it_from_another(
+    label: str, workspace_id: str, shares_email: bool, words: str
+) -> None:
+    given = workspace_words(
+        label=label,
+        workspace_id=workspace_id,
+        chatgpt_account_id="acc-567890123",
+        shares_email=shares_email,
+    )
+    assert given == words

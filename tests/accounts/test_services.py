@@ -99,6 +99,12 @@ def test_one_person_in_two_chatgpt_accounts_is_two_accounts() -> None:
     assert imported(account_id="acc-1").pk != imported(account_id="acc-2").pk
 
 
+def test_one_person_in_two_workspaces_of_one_chatgpt_account_is_two_accounts() -> None:
+    first, second = (imported(user_id="user-1", workspace_id=name) for name in ("ws-1", "ws-2"))
+    assert first.pk != second.pk
+    assert imported(user_id="user-1", workspace_id="ws-1").pk == first.pk
+
+
 @pytest.mark.parametrize("status", ALL)
 def test_an_import_makes_active_whatever_is_not_paused(status: str) -> None:
     account = imported()
@@ -121,10 +127,10 @@ def test_the_loser_of_an_import_race_updates(monkeypatch: pytest.MonkeyPatch) ->
         created(*args)
         raise IntegrityError
 
-    known = services._known
+    known = services.account_known
     answers = iter([None])
     monkeypatch.setattr(services, "_created", beaten)
-    monkeypatch.setattr(services, "_known", lambda auth: next(answers, None) or known(auth))
+    monkeypatch.setattr(services, "account_known", lambda auth: next(answers, None) or known(auth))
     # Rolled back with its savepoint, so the winner has to be there before.
     created(auth(), "winner")
     result = services.account_import(auth=auth(), source="loser")

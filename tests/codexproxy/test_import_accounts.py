@@ -11,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import Account
+from proxy.simulator import RefreshRefused, Simulator, running
 from tests.builders import make_auth_json
 
 pytestmark = pytest.mark.django_db
@@ -21,10 +22,10 @@ def write(path: Path, **fields: Any) -> str:
     return str(path)
 
 
-def run(*files: str) -> tuple[str, str, bool]:
+def run(*files: str, verify: bool = False) -> tuple[str, str, bool]:
     out, err = StringIO(), StringIO()
     try:
-        call_command("import_accounts", *files, stdout=out, stderr=err)
+        call_command("import_accounts", *files, no_verify=not verify, stdout=out, stderr=err)
     except CommandError as error:
         return out.getvalue(), err.getvalue() + str(error), True
     return out.getvalue(), err.getvalue(), False
@@ -56,3 +57,37 @@ def test_no_token_is_printed(tmp_path: Path) -> None:
         map(str, run(write(tmp_path / "ann.json"), write(tmp_path / "b.json", tokens={"id_token": 7})))
     )
     assert "rt-ann" not in shown and "eyJ" not in shown
+
+
+def test_a_refresh_token_is_tried(tmp_path: Path, settings: Any) -> None:
+    simulator = Simulator()
+    ann = simulator.add_account("ann", email="ann@example.com")
+    file = tmp_path / "ann.json"
+    file.write_text(json.dumps(ann.auth_json()))
+    with running(simulator) as served:
+        settings.AUTH_BASE_URL = served.base_url
+        assert run(str(file), verify=True) == ("added ann@example.com (plus)\n", "", False)
+        again = run(str(file), verify=True)
+    assert again[0].startswith("kept ann@example.com (plus): ")
+    assert [call.status for call in simulator.refreshes] == [200]
+
+
+def test_a_refresh_token_that_is_refused_is_told(tmp_path: Path, settings: Any) -> None:
+    simulator = Simulator()
+    ann = simulator.add_account("ann")
+    ann.script_refresh(RefreshRefused.expired())
+    file = tmp_path / "ann.json"
+    file.write_text(json.dumps(ann.auth_json()))
+    with running(simulator) as served:
+        settings.AUTH_BASE_URL = served.base_url
+        out, err, failed = run(str(file), verify=True)
+    assert (out, failed) == ("", True)
+    assert "The sign-in has expired" in err
+    assert not Account.objects.exists()
+
+
+def test_without_the_sign_in_service_the_account_is_not_verified(tmp_path: Path) -> None:
+    # The test settings name a service that nobody runs.
+    out, _, failed = run(write(tmp_path / "ann.json"), verify=True)
+    assert not failed
+    assert "added ann@example.com (plus), not verified: The sign-in service cannot be reached" in out

@@ -47,7 +47,7 @@ class Surroundings:
         context = browser.new_context(**options)  # type: ignore[arg-type]
         context.set_default_timeout(WAIT_MS)
         context.route("**/*", self._pass)
-        context.on("weberror", lambda failure: self.errors.append(str(failure.error)))
+        context.on("weberror", lambda failure: self.errors.append(f"{failure.page}: {failure.error}"))
         context.on("console", self._note)
         return context.new_page()
 
@@ -72,8 +72,8 @@ def surroundings(chromium: Browser) -> Iterator[Surroundings]:
     yield found
     for context in chromium.contexts:
         context.close()
-    assert found.foreign == []
-    assert found.errors == []
+    assert found.foreign == [], f"asked elsewhere: {found.foreign}"
+    assert found.errors == [], f"scripts failed: {found.errors}"
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ def test_the_browser_flow_checks_the_verifier(client: httpx.Client, sim: Simulat
         "redirect_uri": "http://localhost:1455/auth/callback",
         "code_challenge": challenge,
         "code_challenge_method": "S256",
+        "scope": "openid offline_access",
         "state": "s1",
     }
     fields = {
@@ -74,10 +75,13 @@ def test_the_browser_flow_checks_the_verifier(client: httpx.Client, sim: Simulat
 
 def test_the_sign_in_page_offers_each_account(client: httpx.Client) -> None:
     query = {
+        "response_type": "code",
         "client_id": CLIENT_ID,
         "redirect_uri": "http://localhost:1455/auth/callback",
         "code_challenge": "c",
         "code_challenge_method": "S256",
+        "scope": "openid offline_access",
+        "state": "s1",
     }
     page = client.get("/oauth/authorize", params=query).text
     assert "Continue as a@example.com" in page
@@ -100,3 +104,26 @@ def test_a_device_code_waits_for_its_approval(client: httpx.Client, sim: Simulat
     assert started["interval"] == "1"
     assert pending.status_code == 403
     assert client.post("/oauth/token", data=form).json()["refresh_token"].startswith("rt_acct-A")
+
+
+def test_a_code_is_taken_as_a_form_only(client: httpx.Client, sim: Simulator) -> None:
+    fields = {"grant_type": "authorization_code", "client_id": CLIENT_ID, "code": "ac_1"}
+    assert client.post("/oauth/token", json=fields).status_code == 400
+    assert len(sim.violations) == 1
+
+
+def test_a_person_may_say_no(client: httpx.Client) -> None:
+    query = {
+        "response_type": "code",
+        "client_id": CLIENT_ID,
+        "redirect_uri": "http://localhost:1455/auth/callback",
+        "code_challenge": "c",
+        "code_challenge_method": "S256",
+        "scope": "openid offline_access",
+        "state": "s1",
+        "account": "denied",
+    }
+    location = client.get("/oauth/authorize", params=query).headers["location"]
+    assert parse_qs(urlsplit(location).query) == {"error": ["access_denied"], "state": ["s1"]}
+    without_state = {name: value for name, value in query.items() if name != "state"}
+    assert client.get("/oauth/authorize", params=without_state).status_code == 400

@@ -1,0 +1,140 @@
+"""Brings auth.json files into the pool: says what each would do, tries its refresh token, and stores it.
+
+A refresh token works once. Trying one is spending it, so what it brings is stored at once; and a file that is
+older than what is stored is not tried at all, since the sign-in service may take that for a theft and end
+the sign-in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from uuid import uuid4
+
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from accounts import leases, selectors, services
+from accounts.auth_file import ParsedAuth
+from accounts.claims import read_claims
+from accounts.models import Account
+from accounts.sign_in_client import Ask, Unreachable, as_json, ask
+from accounts.token_answer import Failed, Granted, Refused, read_answer
+from accounts.tokens import CLIENT_ID, LEASE_TTL_S, lease_name
+
+_SIGNED_OUT = (Account.Status.REAUTH_REQUIRED, Account.Status.DEACTIVATED)
+
+
+class Step(Enum):
+    ADD = "add"
+    UPDATE = "update"
+    # What is stored is newer, and works.
+    KEEP = "keep"
+
+
+class Outcome(Enum):
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+    KEPT = "kept"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    auth: ParsedAuth
+    account: Account | None
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    outcome: Outcome
+    account: Account | None
+    created: bool = False
+    message: str = ""
+
+
+def plan(auth: ParsedAuth) -> Planned:
+    """What an import would do. Asks nobody and changes nothing."""
+    account = services.account_known(auth)
+    if account is None:
+        return Planned(auth, None, Step.ADD)
+    return Planned(auth, account, Step.KEEP if _is_outdated(auth, account) else Step.UPDATE)
+
+
+def bring(*, auth: ParsedAuth, source: str, verify: bool = True, ask: Ask = ask) -> Brought:
+    """Store the sign-in with a refresh token that was just proved, or, if nobody answers, as it is.
+
+    Raises ValidationError.
+    """
+    planned = plan(auth)
+    if planned.step is Step.KEEP:
+        return Brought(Outcome.KEPT, planned.account, message="The stored sign-in is newer and stays.")
+    if not verify:
+        return _stored(auth, source, "")
+    if planned.account is None:
+        return _verified(auth, source, ask)
+    # The stored token may be this very one, and somebody else may be about to spend it.
+    name, holder = lease_name(planned.account.pk), uuid4()
+    if not leases.acquire(name, holder=holder, ttl_s=LEASE_TTL_S, now=timezone.now()):
+        message = "Its token is being refreshed at this moment. Import it again."
+        return Brought(Outcome.REFUSED, planned.account, message=message)
+    try:
+        return _verified(auth, source, ask)
+    finally:
+        leases.release(name, holder)
+
+
+def _is_outdated(auth: ParsedAuth, account: Account) -> bool:
+    credential = selectors.credential_get(account.pk)
+    if credential is None or account.status in _SIGNED_OUT or auth.refreshed_at is None:
+        return False
+    return auth.refreshed_at < credential.refreshed_at and auth.refresh_token != credential.refresh_token
+
+
+def _verified(auth: ParsedAuth, source: str, ask: Ask) -> Brought:
+    answer = _answer(auth.refresh_token, ask)
+    if isinstance(answer, Refused):
+        return Brought(Outcome.REFUSED, services.account_known(auth), message=answer.reason)
+    if isinstance(answer, Failed):
+        return _stored(auth, source, answer.message)
+    return _stored(_renewed(auth, answer), source, "")
+
+
+def _answer(refresh_token: str, ask: Ask) -> Granted | Refused | Failed:
+    question = {
+        "client_id": CLIENT_ID,
+        "grant_type": "refresh_token",
+        "refresh_reason": "proactive_expiry",
+        "refresh_token": refresh_token,
+    }
+    try:
+        status, body = ask("/oauth/token", as_json(question), False)
+    except Unreachable as failure:
+        return Failed(str(failure))
+    return read_answer(status, body, timezone.now())
+
+
+def _renewed(auth: ParsedAuth, granted: Granted) -> ParsedAuth:
+    id_token = granted.id_token or auth.id_token
+    claims = read_claims(id_token).or_else(read_claims(granted.access_token)).or_else(auth.claims)
+    return replace(
+        auth,
+        access_token=granted.access_token,
+        refresh_token=granted.refresh_token or auth.refresh_token,
+        id_token=id_token,
+        claims=claims,
+        access_expires_at=granted.expires_at,
+        refreshed_at=timezone.now(),
+        is_fresh=True,
+    )
+
+
+def _stored(auth: ParsedAuth, source: str, message: str) -> Brought:
+    result = services.account_import(auth=auth, source=source)
+    outcome = Outcome.VERIFIED if auth.is_fresh else Outcome.UNVERIFIED
+    return Brought(outcome, result.account, result.created, message)
+
+
+def explain(error: ValidationError) -> str:
+    return f"It cannot be stored: {' '.join(error.messages)}"

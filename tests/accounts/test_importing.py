@@ -1,0 +1,139 @@
+"""Files: what they would do, and that no refresh token is spent in vain."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from accounts import auth_file, leases, selectors, services
+from accounts.importing import Brought, Outcome, Step, bring, plan
+from accounts.models import Account, AccountEvent
+from accounts.tokens import lease_name
+from proxy.simulator import RefreshRefused, SimAccount, Simulator
+
+pytestmark = pytest.mark.django_db
+
+
+def parsed(account: SimAccount, **fields: Any) -> auth_file.ParsedAuth:
+    return auth_file.parse(json.dumps(account.auth_json() | fields))
+
+
+def brought(account: SimAccount, **fields: Any) -> Brought:
+    return bring(auth=parsed(account, **fields), source="test")
+
+
+def opencode(account: SimAccount) -> str:
+    tokens = account.auth_json()["tokens"]
+    return json.dumps(
+        {
+            "openai": {
+                "type": "oauth",
+                "access": tokens["access_token"],
+                "refresh": tokens["refresh_token"],
+                "accountId": tokens["account_id"],
+                "expires": 1900000000000,
+            }
+        }
+    )
+
+
+def test_a_refresh_token_is_tried_and_what_it_brings_is_stored(sim: Simulator) -> None:
+    former = sim.accounts["ann"].refresh_token
+    result = brought(sim.accounts["ann"])
+    assert (result.outcome, result.created) == (Outcome.VERIFIED, True)
+    credential = selectors.credential_get(Account.objects.get().pk)
+    assert credential is not None
+    assert former != credential.refresh_token == sim.accounts["ann"].refresh_token
+    assert credential.access_token == sim.accounts["ann"].access_token
+    assert credential.rotated_at is not None
+    assert sim.violations == []
+
+
+def test_opencodes_file_is_tried_too(sim: Simulator) -> None:
+    result = bring(auth=auth_file.parse(opencode(sim.accounts["ann"])), source="test")
+    assert result.outcome is Outcome.VERIFIED
+    assert Account.objects.get().email == "ann@example.com"
+
+
+@pytest.mark.parametrize("reply", [RefreshRefused.expired(), RefreshRefused.reused()])
+def test_a_refused_file_stores_nothing(sim: Simulator, reply: RefreshRefused) -> None:
+    sim.accounts["ann"].script_refresh(reply)
+    result = brought(sim.accounts["ann"])
+    assert (result.outcome, result.account) == (Outcome.REFUSED, None)
+    assert result.message.endswith("Sign in again and import the new auth.json.")
+    assert not Account.objects.exists()
+
+
+def test_a_refused_file_leaves_a_known_account_as_it_was(sim: Simulator) -> None:
+    account = brought(sim.accounts["ann"]).account
+    assert account is not None
+    before = selectors.credential_get(account.pk)
+    sim.accounts["ann"].script_refresh(RefreshRefused.expired())
+    later = (timezone.now() + timedelta(hours=1)).isoformat()
+    assert brought(sim.accounts["ann"], last_refresh=later).outcome is Outcome.REFUSED
+    after = selectors.credential_get(account.pk)
+    assert before is not None and after is not None
+    assert (after.refresh_token, after.generation) == (before.refresh_token, before.generation)
+    assert Account.objects.get().status == Account.Status.ACTIVE
+
+
+def test_when_nobody_answers_the_account_is_marked_as_not_verified(sim: Simulator, settings: Any) -> None:
+    auth = parsed(sim.accounts["ann"])
+    settings.AUTH_BASE_URL = "http://127.0.0.1:9"
+    result = bring(auth=auth, source="test")
+    assert result.outcome is Outcome.UNVERIFIED
+    assert "cannot be reached" in result.message
+    credential = selectors.credential_get(Account.objects.get().pk)
+    assert credential is not None
+    assert (credential.refresh_token, credential.rotated_at) == (auth.refresh_token, None)
+    assert "not verified yet" in AccountEvent.objects.get().detail
+
+
+def test_a_file_that_is_older_than_a_sign_in_that_works_is_not_even_tried(sim: Simulator) -> None:
+    old = parsed(sim.accounts["ann"])
+    bring(auth=old, source="test")
+    assert plan(old).step is Step.KEEP
+    assert bring(auth=old, source="test").outcome is Outcome.KEPT
+    assert len(sim.refreshes) == 1
+    assert sim.violations == []
+
+
+def test_an_old_file_is_tried_when_the_account_is_signed_out(sim: Simulator) -> None:
+    old = parsed(sim.accounts["ann"])
+    bring(auth=old, source="test")
+    services.account_require_sign_in(account_id=Account.objects.get().pk, reason="revoked")
+    assert plan(old).step is Step.UPDATE
+    assert bring(auth=old, source="test").outcome is Outcome.REFUSED
+
+
+def test_the_plan_says_what_is_new_and_what_is_known(sim: Simulator) -> None:
+    assert plan(parsed(sim.accounts["ann"])).step is Step.ADD
+    account = brought(sim.accounts["ann"]).account
+    later = (timezone.now() + timedelta(hours=1)).isoformat()
+    planned = plan(parsed(sim.accounts["ann"], last_refresh=later))
+    assert (planned.step, planned.account) == (Step.UPDATE, account)
+    assert plan(parsed(sim.accounts["bob"])).step is Step.ADD
+
+
+def test_a_token_that_is_being_refreshed_is_left_alone(sim: Simulator) -> None:
+    account = brought(sim.accounts["ann"]).account
+    assert account is not None
+    leases.acquire(lease_name(account.pk), holder=uuid4(), ttl_s=60, now=timezone.now())
+    later = (timezone.now() + timedelta(hours=1)).isoformat()
+    result = brought(sim.accounts["ann"], last_refresh=later)
+    assert (result.outcome, "at this moment" in result.message) == (Outcome.REFUSED, True)
+    assert len(sim.refreshes) == 1
+
+
+def test_a_paused_account_stays_paused(sim: Simulator) -> None:
+    account = brought(sim.accounts["ann"]).account
+    assert account is not None
+    services.account_pause(account_id=account.pk)
+    later = (timezone.now() + timedelta(hours=1)).isoformat()
+    assert brought(sim.accounts["ann"], last_refresh=later).outcome is Outcome.VERIFIED
+    assert Account.objects.get().status == Account.Status.PAUSED
