@@ -23,7 +23,7 @@ from proxy.endpoint import proxy_http  # noqa: E402
 from proxy.runtime import Runtime, drain_sockets, runtime, stop_runtime  # noqa: E402
 from proxy.websocket import proxy_websocket  # noqa: E402
 
-_CLIENT_PATHS = r"^(?:v1|backend-api)(?:/|$)"
+_CLIENT_PATHS = r"^(?:(?:v1|backend-api)(?:/|$)|api/codex/usage/?$)"
 
 
 def _way(pattern: str, destination: Any) -> Any:

@@ -11,6 +11,7 @@ from codexproxy.logging import request_id as logged_request_id
 from proxy.answer import Send
 from proxy.body import ClientGone, Receive
 from proxy.call import Call, Scope, admit, canonical, note_gone, received, refuse
+from proxy.client_usage import accounts_check, codex_usage, wham_usage
 from proxy.compaction import codex_compact, v1_compact
 from proxy.control import CONTROL_PATHS, codex_control
 from proxy.errors import MethodNotAllowed, NotFound, ProxyError
@@ -96,8 +97,8 @@ _WITH_IDS = (
     (re.compile(r"/backend-api/files/[^/]+/uploaded"), "/backend-api/files/{file_id}/uploaded"),
 )
 
-# They belong to one key, and ask for it themselves.
-_OWN_ACCESS = frozenset({usage, usage_page})
+# They belong to one key, or have rules of their own, and ask for themselves.
+_OWN_ACCESS = frozenset({usage, usage_page, codex_usage})
 
 _ROUTES: dict[str, dict[str, Handler]] = {
     "/backend-api/codex/responses": {"POST": codex_responses},
@@ -113,4 +114,7 @@ _ROUTES: dict[str, dict[str, Handler]] = {
     "/backend-api/codex/models": {"GET": codex_models},
     "/v1/models": {"GET": v1_models},
     "/v1/usage": {"GET": usage, "POST": usage_page},
+    "/api/codex/usage": {"GET": codex_usage},
+    "/backend-api/wham/usage": {"GET": wham_usage},
+    "/backend-api/wham/accounts/check": {"GET": accounts_check},
 }

@@ -15,6 +15,7 @@ from proxy.access import (
     check_access,
     check_firewall,
     check_key_holder,
+    check_usage_access,
 )
 from proxy.errors import AccessDenied, Busy
 from proxy.keys import presented_key
@@ -52,6 +53,21 @@ class Gatekeeper:
     def admit_key_holder(self, facts: Facts, presented: str, path: str) -> Access:
         """For what is a key's own. Raises like `admit`."""
         return self._judged(check_key_holder, facts, presented, path)
+
+    @property
+    def asks_for_session(self) -> bool:
+        """Whether the pool's usage is told only to who has given the dashboard's one-time code."""
+        return self.rules.view.totp_required and not self.rules.view.key_auth_required
+
+    def admit_usage(
+        self, facts: Facts, headers: Mapping[str, str], path: str, *, has_session: bool
+    ) -> Access:
+        """For /api/codex/usage. Raises like `admit`."""
+
+        def check(facts: Facts, rules: AccessRules, presented: str, now: float) -> Access:
+            return check_usage_access(rules, presented, now, has_session=has_session)
+
+        return self._judged(check, facts, presented_key(headers), path)
 
     def check_address(self, facts: Facts, path: str) -> None:
         """The firewall alone, for what tells nothing yet. Raises AccessDenied."""

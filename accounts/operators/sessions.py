@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import django_otp
-from django.contrib.auth import SESSION_KEY, login
+from django.contrib.auth import SESSION_KEY, get_user, login
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django_otp import DEVICE_ID_SESSION_KEY
+from django_otp.models import Device
 
 from accounts import audit
 from accounts.operators.models import TotpDevice
@@ -48,6 +51,16 @@ def has_proved_password(request: HttpRequest) -> bool:
 
 def has_proved_code(request: HttpRequest) -> bool:
     return is_signed_in(request) and getattr(request.user, "otp_device", None) is not None
+
+
+def code_was_proved(*, session_key: str) -> bool:
+    """The same of a session that came without a request of Django's."""
+    request = HttpRequest()
+    request.session = SessionStore(session_key)
+    user = get_user(request)
+    device_id = request.session.get(DEVICE_ID_SESSION_KEY)
+    device = Device.from_persistent_id(device_id) if device_id else None
+    return user.is_authenticated and device is not None and device.user_id == user.pk
 
 
 def begin_by_password(request: HttpRequest, user: User, *, address: str, length: timedelta) -> None:

@@ -1,0 +1,88 @@
+"""A real nginx with TLS of a test authority's, in front of a server."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conftest import ROOT, missing
+from tests.e2e.server import free_port, until
+
+SHIPPED = ROOT / "docs/deployment/nginx.conf"
+
+WHOLE = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+{site}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Nginx:
+    base_url: str
+    authority: Path
+
+
+@contextmanager
+def tls_in_front_of(port: int, folder: Path) -> Iterator[Nginx]:
+    """The configuration that docs/deployment.md gives, with this run's ports and certificates."""
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    if not Path(program).exists() or not shutil.which("openssl"):
+        missing("nginx or openssl (Debian: apt-get install nginx-light openssl)")
+    folder.mkdir()
+    _certificates(folder)
+    own_port = free_port()
+    site = SHIPPED.read_text()
+    for pattern, value in (
+        (r"listen 443 ssl", f"listen 127.0.0.1:{own_port} ssl"),
+        (r"server_name \S+;", "server_name localhost;"),
+        (r"/etc/ssl/\S+\.pem", f"{folder}/leaf.pem"),
+        (r"/etc/ssl/\S+\.key", f"{folder}/leaf.key"),
+        (r"http://127\.0\.0\.1:2455", f"http://127.0.0.1:{port}"),
+    ):
+        site, count = re.subn(pattern, value, site)
+        assert count, pattern
+    (folder / "nginx.conf").write_text(WHOLE.format(folder=folder, site=site))
+    process = subprocess.Popen(
+        [program, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.PIPE
+    )
+    try:
+        until(lambda: (folder / "nginx.pid").exists() or process.poll() is not None, 10, "nginx is up")
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        yield Nginx(f"https://localhost:{own_port}", folder / "ca.pem")
+    finally:
+        process.terminate()
+        process.wait(10)
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def _certificates(folder: Path) -> None:
+    """An authority, and a leaf of its own for localhost."""
+    (folder / "leaf.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    key = ["-newkey", "rsa:2048", "-nodes"]
+    _openssl(
+        folder, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Test authority"
+    )
+    _openssl(folder, "req", *key, "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=localhost")
+    signing = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "leaf.ext"]
+    _openssl(folder, "x509", "-req", "-in", "leaf.csr", *signing, "-out", "leaf.pem", "-days", "2")
+
+
+def _openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=30)
