@@ -24,7 +24,7 @@ from django.db import DatabaseError, connections
 from django.template.loader import render_to_string
 from django.utils.crypto import salted_hmac
 
-from accounts import sign_in
+from accounts import audit, sign_in
 from accounts.models import SignInFlow
 from accounts.sign_in_protocol import CALLBACK_PATH, CallbackError, read_callback
 
@@ -166,7 +166,8 @@ def owner_of(address: tuple[str, int]) -> str:
 def receive_redirect(query: str) -> Page:
     """Finish the sign-in that the browser comes back from."""
     try:
-        flow = sign_in.receive(read_callback(query))
+        with audit.acting_as(audit.Actor("sign-in callback")):
+            flow = sign_in.receive(read_callback(query))
     except (CallbackError, sign_in.CallbackRefused) as refusal:
         return Page(400, "Login failed", str(refusal))
     if flow.status == SignInFlow.Status.SUCCESS:

@@ -12,7 +12,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from accounts import sign_in
-from accounts.models import Account, AccountEvent, Credential, SignInFlow
+from accounts.models import Account, AccountEvent, AuditEvent, Credential, SignInFlow
 from accounts.sign_in_client import Unreachable
 from accounts.sign_in_protocol import Callback, Declined, read_pasted
 from accounts.sign_in_scope import Scope
@@ -235,6 +235,7 @@ def test_a_background_job_finishes_a_flow_whose_page_was_closed(sim: Simulator) 
     make_due(flow)
     assert sign_in.advance_all() == 0
     assert Account.objects.get().email == "ann@example.com"
+    assert AuditEvent.objects.get(action="account_added").actor == "background job"
 
 
 def test_old_flows_are_forgotten() -> None:

@@ -53,7 +53,9 @@ class Surroundings:
 
     def _note(self, message: ConsoleMessage) -> None:
         # A policy that stops a page's own script is told here and nowhere else.
-        if message.type == "error":
+        # The status of the page itself is for its test to judge.
+        is_page = message.page is not None and message.location["url"] == message.page.url
+        if message.type == "error" and not is_page:
             self.errors.append(message.text)
 
     def _pass(self, route: Route) -> None:

@@ -96,7 +96,7 @@ def test_typing_survives_the_polling(go: Callable[[str], Page]) -> None:
 def test_a_device_code_is_entered_in_another_tab(go: Callable[[str], Page]) -> None:
     page = go(ADD)
     page.get_by_role("button", name="Get a code").click()
-    code = page.locator(".cp-code").inner_text()
+    code = page.locator(".cp-user-code").inner_text()
     with page.expect_popup() as opened:
         page.get_by_role("link", name="Open the page for codes").click()
     tab = opened.value
@@ -162,7 +162,7 @@ def test_another_browser_does_not_see_the_flow(
 ) -> None:
     page = go(ADD)
     page.get_by_role("button", name="Get a code").click()
-    expect(page.locator(".cp-code")).to_be_visible()
+    expect(page.locator(".cp-user-code")).to_be_visible()
     other = surroundings.open(chromium)
     response = other.goto(page.url)
     assert response is not None and response.status == 404
