@@ -57,8 +57,14 @@ def _set_current(account_id: str, reading: WindowReading, recorded_at: datetime)
     values = _values(reading, recorded_at)
     rows = CurrentWindow.objects.filter(account_id=account_id, window=reading.window)
     # The condition: another process may have stored a newer one since ours was compared.
-    if not rows.filter(recorded_at__lte=recorded_at).update(**values) and not rows.exists():
-        CurrentWindow.objects.create(account_id=account_id, window=reading.window, **values)
+    if rows.filter(recorded_at__lte=recorded_at).update(**values):
+        return
+    # RACE: two processes may store the first one together. get_or_create inserts in a savepoint of its own.
+    _, created = CurrentWindow.objects.get_or_create(
+        account_id=account_id, window=reading.window, defaults=values
+    )
+    if not created:
+        rows.filter(recorded_at__lt=recorded_at).update(**values)
 
 
 def _add_history(account_id: str, sample: Sample) -> None:

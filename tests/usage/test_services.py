@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import pytest
 from django.db import DatabaseError, connection
@@ -221,3 +223,22 @@ def test_old_history_goes_and_the_present_stays() -> None:
     assert samples_trim(before=NOW - timedelta(hours=1)) == 1
     assert WindowSample.objects.get().used_percent == 2.0
     assert CurrentWindow.objects.get().used_percent == 2.0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_first_readings_of_several_processes_at_once_leave_the_newest() -> None:
+    together = Barrier(6)
+
+    def process(number: int) -> None:
+        together.wait(10)
+        try:
+            store(sample(float(number), 34, at=number))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(process, range(6)))
+    assert [(row.window, row.used_percent) for row in CurrentWindow.objects.order_by("window")] == [
+        ("primary", 5.0),
+        ("secondary", 34.0),
+    ]
