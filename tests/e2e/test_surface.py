@@ -15,6 +15,7 @@ from proxy.simulator.files import TRANSCRIBED
 from tests.e2e.asking import Answer, ask, message, multipart, send, turn
 from tests.e2e.conftest import Start
 from tests.e2e.server import Server
+from tests.e2e.test_keys import make_key
 
 FILES = "/backend-api/files"
 GOAL = "/backend-api/codex/thread/goal/set"
@@ -134,6 +135,23 @@ def test_control_goes_to_the_conversations_account_without_the_clients_own_sign_
     assert sim.journal[-1].query == {"kid": "a b"}
     assert sim.journal[-2].headers["session-id"] == "talk"
     assert sim.violations == []
+
+
+def test_a_key_is_held_to_its_rules_here_too(sim: Simulator, server: Server) -> None:
+    _, key = make_key(
+        server,
+        allowedModels=["gpt-5.5"],
+        limits=[{"limitType": "total_tokens", "limitWindow": "daily", "maxValue": 1}],
+    )
+    own = {"Authorization": f"Bearer {key}"}
+    audio, kind = multipart("file", "a.wav", b"RIFF")
+    forbidden = send(server, path="/backend-api/transcribe", body=audio, headers={**kind, **own})
+    assert (forbidden.status, forbidden.error["code"]) == (403, "model_not_allowed")
+    image = post(server, "/v1/images/generations", {"prompt": "a cat"}, **own)
+    assert (image.status, image.error["code"]) == (403, "model_not_allowed")
+    used_up = post(server, FILES, {"file_name": "a", "file_size": 1}, **own)
+    assert used_up.status == 429
+    assert sim.journal == []
 
 
 @pytest.mark.parametrize(
