@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,8 @@ _NUMBERS: dict[str, range] = {
 }
 _READ = frozenset({"prompt", "model", "n", "size", "stream", "response_format"})
 _OF_EDITS = frozenset({"image", "mask", "input_fidelity"})
+# As a field may be named in a header.
+_FIELD = re.compile(r"[\w.-]{1,40}", re.A)
 # They change nothing of the image.
 _SILENT = frozenset({"user", "safety_identifier"})
 
@@ -71,8 +73,8 @@ class _Pictures:
 
 def host_model(models: Collection[str]) -> str:
     """The model that calls the tool, out of those that upstream has."""
-    known = (model for model in _HOSTS if model in models)
-    return next(known, min(models) if models and not set(_HOSTS) & set(models) else _HOSTS[0])
+    known = [model for model in _HOSTS if model in models]
+    return known[0] if known else min(models, default=_HOSTS[0])
 
 
 def read_generation(body: bytes, host: str) -> ImagesRequest:
@@ -141,10 +143,6 @@ def _request(kind: str, fields: Mapping[str, Any], pictures: _Pictures, host: st
     return ImagesRequest(upstream, kind, model, is_stream, dropped)
 
 
-# As it may be named in a header.
-_FIELD = re.compile(r"[\w.-]{1,40}", re.A)
-
-
 def _options(fields: Mapping[str, Any], model: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field, known in _CHOICES.items():
@@ -184,14 +182,14 @@ def _size(value: Any, model: str) -> str:
     if found is None:
         wrong("size", "must be auto, or a width and a height such as 1024x1024.")
     long, short = sorted((int(found[1]), int(found[2])), reverse=True)
-    checks: tuple[tuple[Callable[[], bool], str], ...] = (
-        (lambda: long % _EDGE_STEP == short % _EDGE_STEP == 0, f"edges are multiples of {_EDGE_STEP}."),
-        (lambda: long <= _LONGEST_EDGE, f"no edge is longer than {_LONGEST_EDGE}."),
-        (lambda: long <= short * _LONGEST_RATIO, f"no edge is over {_LONGEST_RATIO} times the other."),
-        (lambda: long * short in _PIXELS, f"it has {_PIXELS.start} to {_PIXELS.stop - 1} pixels."),
+    rules = (
+        (long % _EDGE_STEP == short % _EDGE_STEP == 0, f"edges must be multiples of {_EDGE_STEP}."),
+        (long <= _LONGEST_EDGE, f"no edge may be longer than {_LONGEST_EDGE}."),
+        (long <= short * _LONGEST_RATIO, f"no edge may be over {_LONGEST_RATIO} times the other."),
+        (long * short in _PIXELS, f"must have {_PIXELS.start} to {_PIXELS.stop - 1} pixels."),
     )
-    for holds, sentence in checks:
-        if not holds():
+    for holds, sentence in rules:
+        if not holds:
             wrong("size", sentence)
     return f"{found[1]}x{found[2]}"
 

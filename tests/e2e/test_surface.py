@@ -125,15 +125,20 @@ def test_the_real_sdk_has_audio_written_down(sim: Simulator, client: openai.Open
 def test_control_goes_to_the_conversations_account_without_the_clients_own_sign_in(
     sim: Simulator, server: Server
 ) -> None:
-    ask(server, turn(message("hello")), "talk")
+    first = ask(server, turn(message("hello")), "talk")
     owner = sim.responses()[-1].account_id
     for _ in range(4):
         answer = post(server, GOAL, {"goal": "x"}, **{"session-id": "talk", "x-codex-window-id": "w"})
         assert (answer.status, answer.json()) == (200, {"account": owner, "asked": {"goal": "x"}})
+    state = {"x-codex-turn-state": first.header("x-codex-turn-state") or ""}
+    limit(sim, owner)
+    for path, body in ((GOAL, {}), (FILES, {"file_name": "a", "file_size": 1})):
+        assert post(server, path, body, **state).status == 200
+        assert "x-codex-turn-state" not in sim.journal[-1].headers
     got = send(server, "GET", "/backend-api/wham/agent-identities/jwks?kid=a%20b", headers=OWN)
     assert got.status == 200
     assert sim.journal[-1].query == {"kid": "a b"}
-    assert sim.journal[-2].headers["session-id"] == "talk"
+    assert sim.journal[1].headers["session-id"] == "talk"
     assert sim.violations == []
 
 

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.dialects.images import host_model, read_edit, read_generation
 from proxy.errors import BadRequest
@@ -167,3 +169,23 @@ def test_the_host_is_a_model_that_upstream_has() -> None:
     assert host_model(()) == "gpt-5.5"
     assert host_model({"gpt-5.4", "a"}) == "gpt-5.4"
     assert host_model({"gpt-9", "gpt-8"}) == "gpt-8"
+
+
+_FIELDS = ["model", "n", "size", "quality", "stream", "partial_images", "output_compression", "style", "user"]
+_values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", "auto", "gpt-image-1", "1024x1024", "99999x1"])
+    | st.lists(st.integers(), max_size=1)
+)
+
+
+@given(st.dictionaries(st.sampled_from(_FIELDS), _values))
+def test_any_object_is_either_a_request_or_a_mistake(fields: dict[str, Any]) -> None:
+    try:
+        request = generation(**fields)
+    except BadRequest:
+        return
+    assert sent(request)["tools"][0]["model"] == request.model
