@@ -16,6 +16,7 @@ from proxy.compaction import codex_compact, v1_compact
 from proxy.control import CONTROL_PATHS, codex_control
 from proxy.errors import MethodNotAllowed, NotFound, ProxyError
 from proxy.files import create_file, finish_file
+from proxy.images import v1_image_edits, v1_image_generations
 from proxy.listings import codex_models, v1_models
 from proxy.self_service import usage, usage_page
 from proxy.transcription import codex_transcribe, v1_transcriptions
@@ -87,6 +88,8 @@ _TURNS = frozenset({codex_responses, v1_responses, v1_chat_completions})
 _RECORDED = _TURNS | {
     codex_compact,
     v1_compact,
+    v1_image_generations,
+    v1_image_edits,
     v1_transcriptions,
     codex_transcribe,
     create_file,
@@ -108,6 +111,10 @@ _ROUTES: dict[str, dict[str, Handler]] = {
     "/backend-api/codex/responses/compact": {"POST": codex_compact},
     "/v1/responses/compact": {"POST": v1_compact},
     "/v1/chat/completions": {"POST": v1_chat_completions},
+    "/v1/images/generations": {"POST": v1_image_generations},
+    "/v1/images/edits": {"POST": v1_image_edits},
+    "/backend-api/codex/images/generations": {"POST": v1_image_generations},
+    "/backend-api/codex/images/edits": {"POST": v1_image_edits},
     "/v1/audio/transcriptions": {"POST": v1_transcriptions},
     "/backend-api/transcribe": {"POST": codex_transcribe},
     "/backend-api/files": {"POST": create_file},

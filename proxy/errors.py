@@ -54,7 +54,8 @@ class BadRequest(ProxyError):
 class NotFound(ProxyError):
     def __init__(self, path: str) -> None:
         served = (
-            "POST /v1/responses, POST /v1/responses/compact, POST /v1/chat/completions, GET /v1/models"
+            "POST /v1/responses, /v1/responses/compact, /v1/chat/completions, /v1/images/generations, "
+            "/v1/images/edits and /v1/audio/transcriptions, GET /v1/models"
             if path.startswith("/v1")
             else "/backend-api/codex"
         )

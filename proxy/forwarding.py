@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from codexproxy.http import Headers
 from proxy import limits
+from proxy.affinity import TURN_STATE
 from proxy.attempts import Turn
 from proxy.call import Call
 from proxy.dialects.codex import CodexRequest
@@ -62,7 +63,7 @@ async def forward_call(
         request=CodexRequest(forward.body, "", None, "", None, has_compaction=False),
         passed=passed if forward.is_of_conversation else minimal(passed),
         conversation=conversation,
-        turn_state="",
+        turn_state=call.headers.get(TURN_STATE, ""),
         record=call.record,
         native=call.scope["path"].startswith("/backend-api"),
         accounts=call.access.accounts,

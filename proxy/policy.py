@@ -14,7 +14,8 @@ def permitted(request: CodexRequest, key: KeyView | None) -> CodexRequest:
     """The request as the key enforces it. Raises AccessDenied for what the key may not ask."""
     if key is None:
         return request
-    check_model(key.enforced_model or request.model, key)
+    # A tool that is asked for by name is what the key allows, whichever model calls it.
+    check_model(request.known_as or key.enforced_model or request.model, key)
     _check_effort(request, key)
     if not (key.enforced_model or key.enforced_effort or key.enforced_tier):
         return request

@@ -92,10 +92,10 @@ class Reader(ABC):
 class EventStream(Reader):
     """`on_rate_limits` sees each rate-limit event and says what the client gets for it."""
 
-    def __init__(self, on_rate_limits: OnRateLimits) -> None:
+    def __init__(self, on_rate_limits: OnRateLimits, event_limit: int = limits.EVENT_LIMIT) -> None:
         super().__init__()
         self._on_rate_limits = on_rate_limits
-        self._splitter = EventSplitter(limits.EVENT_LIMIT)
+        self._splitter = EventSplitter(event_limit)
         self._held = bytearray()
 
     def feed(self, block: bytes) -> bytes:

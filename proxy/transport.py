@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from codexproxy.http import Headers
+from proxy import limits
 from proxy.headers import HeaderList
 from proxy.stream import EventStream, OnRateLimits, Reader
 from proxy.upstream import Upstream
@@ -44,13 +45,14 @@ class Transport(Protocol):
 @dataclass(frozen=True, slots=True)
 class OverHttp:
     upstream: Upstream
+    event_limit: int = limits.EVENT_LIMIT
     holder: str | None = None
 
     async def respond(self, account_id: str, headers: Headers, body: bytes) -> Reply:
         return await self.upstream.respond(headers, body)
 
     def reader(self, on_rate_limits: OnRateLimits) -> Reader:
-        return EventStream(on_rate_limits)
+        return EventStream(on_rate_limits, self.event_limit)
 
 
 @dataclass(slots=True)

@@ -73,7 +73,7 @@ async def answer_turn(
     """One turn, in whichever dialect: the same attempts, the same record."""
     record = call.record
     request = permitted(request, call.access.key)
-    record.model, record.reasoning_effort = request.model, request.reasoning_effort
+    record.model, record.reasoning_effort = request.known_as or request.model, request.reasoning_effort
     record.service_tier = request.service_tier
     record.conversation = conversation_key(call.headers, request.prompt_cache_key)
     await call.runtime.recall(record.conversation)

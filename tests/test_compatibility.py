@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai.types.audio.transcription_create_params import TranscriptionCreateParamsStreaming
 from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
+from openai.types.image_edit_params import ImageEditParamsStreaming
+from openai.types.image_generate_params import ImageGenerateParamsStreaming
 from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
 
 from proxy import endpoint
 from proxy.dialects.chat import read_chat_request
+from proxy.dialects.images import read_generation
 from proxy.dialects.responses import read_responses_request
+from proxy.dialects.transcription import read_v1_transcription
 from proxy.errors import BadRequest
+from proxy.multipart import Part, read_multipart, written_multipart
 from proxy.outcomes import status_for
 
 PAGE = (Path(__file__).parent.parent / "docs" / "compatibility.md").read_text()
@@ -111,6 +117,66 @@ def test_a_field_of_chat_is_what_the_page_says(field: str, state: str) -> None:
     if field == "model":
         return
     assert chat_state(field) == state
+
+
+@pytest.mark.parametrize("known", [ImageGenerateParamsStreaming, ImageEditParamsStreaming])
+def test_each_field_of_images_is_documented(known: type) -> None:
+    assert [field for field in known.__annotations__ if field not in rows("Images")] == []
+
+
+def test_each_field_of_transcriptions_is_documented() -> None:
+    known = TranscriptionCreateParamsStreaming.__annotations__
+    assert [field for field in known if field not in rows("Transcriptions")] == []
+
+
+@pytest.mark.parametrize(("field", "state"), sorted(rows("Images").items()))
+def test_a_field_of_images_is_what_the_page_says(field: str, state: str) -> None:
+    if field not in ("image", "mask", "input_fidelity"):
+        # Those are of forms; the rest is the same for both.
+        assert images_state(field) == state
+
+
+IMAGE_VALUES: dict[str, Any] = {
+    "background": "opaque",
+    "complexity": "low",
+    "model": "gpt-image-1.5",
+    "moderation": "low",
+    "output_format": "webp",
+    "prompt": "x",
+    "quality": "low",
+    "response_format": "b64_json",
+    "size": "1024x1024",
+    "stream": True,
+}
+# What is read, yet is no field of the tool.
+OF_NO_TOOL = {"n", "prompt", "response_format", "stream"}
+
+
+def images_state(field: str) -> str:
+    given = {"prompt": "x", "stream": True, field: IMAGE_VALUES.get(field, 1)}
+    request = read_generation(json.dumps(given).encode(), "gpt-5.5")
+    if field in request.dropped:
+        return "named"
+    tool = json.loads(request.upstream.body)["tools"][0]
+    return "translated" if field in tool or field in OF_NO_TOOL else "dropped"
+
+
+@pytest.mark.parametrize(("field", "state"), sorted(rows("Transcriptions").items()))
+def test_a_field_of_transcriptions_is_what_the_page_says(field: str, state: str) -> None:
+    given = {"file": "x", "model": "gpt-4o-transcribe", field: AUDIO_VALUES.get(field, "x")}
+    parts = [Part(name, text.encode(), "a.wav" if name == "file" else None) for name, text in given.items()]
+    body, kind = written_multipart(parts)
+    try:
+        request = read_v1_transcription(body, kind.decode())
+    except BadRequest:
+        assert state == "refused"
+        return
+    assert (field in request.dropped) == (state == "named")
+    names = {part.name for part in read_multipart(request.body, request.content_type.decode())}
+    assert (field in names) == (state == "passed")
+
+
+AUDIO_VALUES = {"model": "gpt-4o-transcribe", "response_format": "text", "stream": "true"}
 
 
 def test_each_served_endpoint_is_on_the_page() -> None:

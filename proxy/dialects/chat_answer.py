@@ -38,6 +38,9 @@ class ChatAnswer:
     end, which `end_with_error` gives.
     """
 
+    # Of a turn that ended well, and yet with nothing to tell.
+    trouble: Mapping[str, Any] = {"message": "Upstream gave no answer."}
+
     def __init__(self, answer_id: str, created: int, model: str, *, include_usage: bool = False) -> None:
         self._head = {"id": answer_id, "created": created, "model": model}
         self._include_usage = include_usage

@@ -59,6 +59,8 @@ class CodexRequest:
     has_compaction: bool
     # The answer will be a compaction item.
     makes_compaction: bool = False
+    # The model that the client has asked for, where it is a tool of `model`.
+    known_as: str = ""
     # Files that were uploaded to one account before.
     files: tuple[str, ...] = ()
     # Over a websocket a turn may go on from an earlier response, which its connection knows.

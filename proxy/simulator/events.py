@@ -16,7 +16,26 @@ CREATED_AT = 4_102_444_799
 SERIAL_BYTES = SERIAL.encode()
 CREATED_AT_BYTES = str(CREATED_AT).encode()
 
+# A PNG of one pixel.
+IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+IMAGE_USAGE = {
+    "input_tokens": 12,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 12},
+    "output_tokens": 272,
+    "total_tokens": 284,
+}
+
 Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAsk:
+    """What the tool that makes an image was told."""
+
+    partials: int = 0
+    size: str = "auto"
+    output_format: str = "png"
+    has_input: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +48,7 @@ class Shape:
     service_tier: str = "default"
     calls: tuple[tuple[str, str], ...] = ()
     compaction: bool = False
+    image: ImageAsk | None = None
     empty: bool = False
 
 
@@ -141,6 +161,36 @@ def _message(index: int, texts: list[str]) -> tuple[Event, list[Event], list[Eve
     return item, lead, deltas, closing
 
 
+def _image(asked: ImageAsk) -> tuple[Event, list[Event], list[Event]]:
+    """The finished item, the events of what it looks like on the way, and those of its end."""
+    settings = {"size": asked.size, "output_format": asked.output_format, "quality": "high"}
+    item = {
+        "id": f"ig_{SERIAL}",
+        "type": "image_generation_call",
+        "status": "completed",
+        "action": "edit" if asked.has_input else "generate",
+        "background": "opaque",
+        "revised_prompt": "A simulated image.",
+        "result": IMAGE,
+        **settings,
+    }
+    added, done = _added_and_done(0, item)
+    partials = [
+        {
+            "type": "response.image_generation_call.partial_image",
+            "item_id": item["id"],
+            "output_index": 0,
+            "partial_image_index": number,
+            "partial_image_b64": IMAGE,
+            "background": "opaque",
+            **settings,
+        }
+        for number in range(asked.partials)
+    ]
+    started = {"id": item["id"], "type": item["type"], "status": "in_progress", "result": None}
+    return item, [added | {"item": started}, *partials], [done]
+
+
 def _parts(shape: Shape) -> tuple[list[Event], list[Event], list[Event]]:
     output: list[Event] = []
     lead: list[Event] = []
@@ -154,6 +204,9 @@ def _parts(shape: Shape) -> tuple[list[Event], list[Event], list[Event]]:
         }
         output.append(item)
         closing += _added_and_done(0, item)
+    elif shape.image is not None:
+        item, deltas, closing = _image(shape.image)
+        output.append(item)
     elif not shape.empty:
         if shape.stream.reasoning:
             item, lead = _reasoning(shape, 0)
@@ -168,6 +221,8 @@ def _parts(shape: Shape) -> tuple[list[Event], list[Event], list[Event]]:
             lead = lead + before
     usage = usage_object(Usage(0, 0, 0, 0) if shape.empty else shape.stream.usage)
     completed = response_object(shape, "completed", output=output, usage=usage)
+    if shape.image is not None:
+        completed["tool_usage"] = {"image_gen": IMAGE_USAGE}
     return lead, deltas, [*closing, {"type": "response.completed", "response": completed}]
 
 

@@ -23,7 +23,8 @@ class Ok:
 
     `deltas` None streams the words of `text`; a number streams that many generated pieces, each padded to
     `delta_bytes`. `burst` events go out per write, `torn` cuts the writes into pieces of that many bytes.
-    A request that ends with a compaction trigger is answered with a compaction item instead of text.
+    A request that ends with a compaction trigger is answered with a compaction item instead of text, and one
+    that must call image_generation with an image, unless `image` is off.
     """
 
     text: str = "Hello from the simulator."
@@ -35,6 +36,7 @@ class Ok:
     burst: int = 1
     torn: int = 0
     reasoning: bool = True
+    image: bool = True
     preamble: bool = True
     rate_limits_event: bool = True
     done_marker: bool = False

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from .events import (
+    ImageAsk,
     Rendered,
     Shape,
     error_event,
@@ -52,6 +53,7 @@ class Asked:
     has_tool_output: bool
     wants_compaction: bool
     warm_up: bool
+    image: ImageAsk | None = None
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Asked:
@@ -62,7 +64,24 @@ class Asked:
             has_tool_output=any(item.get("type") in OUTPUT_TYPES for item in items),
             wants_compaction=bool(items) and items[-1].get("type") == "compaction_trigger",
             warm_up=body.get("generate") is False,
+            image=_image_asked(body, items),
         )
+
+
+def _image_asked(body: dict[str, Any], items: list[dict[str, Any]]) -> ImageAsk | None:
+    """Only a request that leaves no choice of tools is for an image."""
+    if body.get("tool_choice") != {"type": "image_generation"}:
+        return None
+    tools = [tool for tool in body.get("tools") or () if tool.get("type") == "image_generation"]
+    if not tools:
+        return None
+    parts = [part for item in items for part in item.get("content") or () if isinstance(part, dict)]
+    return ImageAsk(
+        partials=tools[0].get("partial_images", 0),
+        size=tools[0].get("size", "auto"),
+        output_format=tools[0].get("output_format", "png"),
+        has_input=any(part.get("type") == "input_image" for part in parts),
+    )
 
 
 def _calls(reply: ToolCall) -> tuple[tuple[str, str], ...]:
@@ -80,6 +99,7 @@ def shape_of(reply: Streamed, asked: Asked, owner: str) -> Shape:
         service_tier=asked.service_tier,
         calls=() if asked.wants_compaction else calls,
         compaction=asked.wants_compaction,
+        image=asked.image if stream.image else None,
         empty=asked.warm_up,
     )
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 from collections import deque
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from proxy.simulator import Fail, Ok, SimAccount, Simulator, Usage, encrypted_owner
+from proxy.simulator import Fail, Ok, Silence, SimAccount, Simulator, Usage, encrypted_owner
 from tests.conftest import missing
 from tests.e2e.asking import Answer, ask, message, send, turn
 from tests.e2e.codex import OLDER, Codex, find_codex
 from tests.e2e.conftest import Start
-from tests.e2e.server import Server
+from tests.e2e.server import Server, until
 from tests.e2e.test_recorded import FOLDER, turns
 
 COMPACT = "/backend-api/codex/responses/compact"
@@ -49,10 +51,11 @@ def other_than(sim: Simulator, account_id: str | None) -> SimAccount:
 
 
 @pytest.mark.client
+@pytest.mark.parametrize("websockets", [False, True], ids=["http", "websockets"])
 @pytest.mark.parametrize("has_endpoint", [True, False], ids=["endpoint", "no endpoint"])
 @pytest.mark.parametrize("version", ["", OLDER], ids=["current", "older"])
 def test_the_real_cli_compacts_and_goes_on(
-    version: str, has_endpoint: bool, sim: Simulator, server: Server, tmp_path: Path
+    version: str, has_endpoint: bool, websockets: bool, sim: Simulator, server: Server, tmp_path: Path
 ) -> None:
     program = find_codex(version)
     if program is None:
@@ -63,7 +66,7 @@ def test_the_real_cli_compacts_and_goes_on(
     for account in sim.accounts.values():
         account.default = Ok(usage=Usage(input_tokens=5000))
     # Only for its own provider does the CLI let the server compact.
-    cli = Codex(program, tmp_path, server.base_url, name="OpenAI", settings=COMPACTS)
+    cli = Codex(program, tmp_path, server.base_url, websockets=websockets, name="OpenAI", settings=COMPACTS)
     for arguments in (("first question",), ("resume", "--last", "second question")):
         ran = cli.exec(*arguments)
         assert (ran.exit_code, ran.stdout) == (0, TEXT), ran.stderr
@@ -133,6 +136,18 @@ def test_who_compacts_in_anothers_place_keeps_the_conversation(sim: Simulator, s
     again = ask(server, turn(item, message("go on")), SESSION)
     assert (again.status, again.text, sim.responses()[-1].account_id) == (200, TEXT, other.id)
     assert sim.violations == []
+
+
+def test_a_client_that_leaves_ends_the_compaction(sim: Simulator, server: Server) -> None:
+    for account in sim.accounts.values():
+        account.default = Silence()
+    body = json.dumps({"model": "gpt-5.5", "input": [message("hello")]})
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+        connection.request("POST", COMPACT, body, {"Content-Type": "application/json"})
+        until(sim.responses, 5, "upstream is asked")
+    until(lambda: sim.responses()[0].closed_by_client, 5, "upstream is left")
+    assert [row[0] for row in server.wait_for_records(1)] == ["cancelled"]
+    assert len(sim.responses()) == 1
 
 
 def test_when_nobody_can_compact_the_client_gets_the_limit(sim: Simulator, server: Server) -> None:

@@ -15,6 +15,7 @@ from proxy.simulator.files import TRANSCRIBED
 from tests.e2e.asking import Answer, ask, message, multipart, send, turn
 from tests.e2e.conftest import Start
 from tests.e2e.server import Server
+from tests.e2e.test_keys import make_key
 
 FILES = "/backend-api/files"
 GOAL = "/backend-api/codex/thread/goal/set"
@@ -124,16 +125,38 @@ def test_the_real_sdk_has_audio_written_down(sim: Simulator, client: openai.Open
 def test_control_goes_to_the_conversations_account_without_the_clients_own_sign_in(
     sim: Simulator, server: Server
 ) -> None:
-    ask(server, turn(message("hello")), "talk")
+    first = ask(server, turn(message("hello")), "talk")
     owner = sim.responses()[-1].account_id
     for _ in range(4):
         answer = post(server, GOAL, {"goal": "x"}, **{"session-id": "talk", "x-codex-window-id": "w"})
         assert (answer.status, answer.json()) == (200, {"account": owner, "asked": {"goal": "x"}})
+    state = {"x-codex-turn-state": first.header("x-codex-turn-state") or ""}
+    limit(sim, owner)
+    for path, body in ((GOAL, {}), (FILES, {"file_name": "a", "file_size": 1})):
+        assert post(server, path, body, **state).status == 200
+        assert "x-codex-turn-state" not in sim.journal[-1].headers
     got = send(server, "GET", "/backend-api/wham/agent-identities/jwks?kid=a%20b", headers=OWN)
     assert got.status == 200
     assert sim.journal[-1].query == {"kid": "a b"}
-    assert sim.journal[-2].headers["session-id"] == "talk"
+    assert sim.journal[1].headers["session-id"] == "talk"
     assert sim.violations == []
+
+
+def test_a_key_is_held_to_its_rules_here_too(sim: Simulator, server: Server) -> None:
+    _, key = make_key(
+        server,
+        allowedModels=["gpt-5.5"],
+        limits=[{"limitType": "total_tokens", "limitWindow": "daily", "maxValue": 1}],
+    )
+    own = {"Authorization": f"Bearer {key}"}
+    audio, kind = multipart("file", "a.wav", b"RIFF")
+    forbidden = send(server, path="/backend-api/transcribe", body=audio, headers={**kind, **own})
+    assert (forbidden.status, forbidden.error["code"]) == (403, "model_not_allowed")
+    image = post(server, "/v1/images/generations", {"prompt": "a cat"}, **own)
+    assert (image.status, image.error["code"]) == (403, "model_not_allowed")
+    assert ask(server, None, "", **own).status == 200
+    used_up = post(server, FILES, {"file_name": "a", "file_size": 1}, **own)
+    assert (used_up.status, len(sim.journal)) == (429, 1)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.affinity import Affinity, Ages, Entry, conversation_key
+from proxy.affinity import Affinity, Ages, Entry, conversation_key, file_key
 
 NOW = 1_700_000_000.0
 
@@ -102,3 +102,8 @@ def test_conversations_are_kept_as_long_as_the_settings_say(
     affinity.ages = Ages(named_s=3600.0, derived_s=60.0)
     affinity.assign("k", "a", NOW, derived=derived)
     assert (affinity.get("k", NOW + age_s) is not None) is is_kept
+
+
+def test_files_are_kept_apart_from_conversations_and_from_growing_long() -> None:
+    assert file_key("a") != conversation_key({"session-id": "a"}, None)
+    assert len(file_key("a" * 300)) < 100

@@ -307,6 +307,18 @@ async def test_a_compacted_conversation_waits_for_its_owner() -> None:
     assert "b@example.com" not in answer.message
 
 
+async def test_a_turn_with_a_file_goes_to_the_files_account_or_to_nobody() -> None:
+    plane = DataPlane(view("a"), view("b"), script={"b": [ok(), limit(900)]})
+    for expected in (200, 429):
+        turn = plane.turn()
+        turn.file_owner = "b"
+        if expected == 200:
+            await plane.serve(turn)
+        else:
+            assert (await surfaced(plane, turn=turn)).status == 429
+    assert plane.upstream.asked == ["b", "b"]
+
+
 async def test_many_first_requests_of_one_conversation_land_on_one_account() -> None:
     plane = DataPlane(view("a"), view("b"))
     running = [Attempts(plane.turn(conversation="c"), plane.services) for _ in range(4)]

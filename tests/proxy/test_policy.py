@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,3 +86,12 @@ def test_an_effort_that_is_not_allowed_is_refused() -> None:
     assert "low, medium" in error.message
     assert permitted(request(reasoning={"effort": "low"}), key).reasoning_effort == "low"
     assert permitted(request(), key).reasoning_effort is None
+
+
+def test_a_tool_is_allowed_by_its_own_name_and_called_by_the_enforced_model() -> None:
+    asked = replace(request(), known_as="gpt-image-2")
+    key = KeyView(1, allowed_models=frozenset({"gpt-image-2"}), enforced_model="gpt-5.4")
+    assert body(permitted(asked, key))["model"] == "gpt-5.4"
+    with pytest.raises(AccessDenied) as caught:
+        permitted(asked, KeyView(1, allowed_models=frozenset({"gpt-5.5"})))
+    assert "'gpt-image-2'" in caught.value.message

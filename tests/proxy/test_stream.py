@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.sse import EventTooLarge
 from proxy.stream import EventStream
 
 CREATED = (
@@ -100,3 +102,10 @@ def test_a_failure_keeps_the_status_that_it_came_with() -> None:
     stream = EventStream(unchanged)
     stream.feed(b'data: {"type":"error","status":429,"error":{"code":"usage_limit_reached"}}\n\n')
     assert (stream.failure, stream.error_status) == ({"code": "usage_limit_reached"}, 429)
+
+
+def test_an_event_may_be_as_large_as_was_said() -> None:
+    large = b"data: " + b"x" * 100
+    EventStream(lambda event: event, 200).feed(large)
+    with pytest.raises(EventTooLarge):
+        EventStream(lambda event: event, 50).feed(large)

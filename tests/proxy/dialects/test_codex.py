@@ -91,3 +91,21 @@ def test_a_compacted_history_is_recognised() -> None:
 def test_a_body_that_is_nested_too_deeply_is_the_client_s_mistake() -> None:
     with pytest.raises(BadRequest, match="nested too deeply"):
         read_request(b'{"model":"m","input":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+
+
+def test_files_are_found_wherever_a_message_names_them() -> None:
+    parts = [
+        {"type": "input_file", "file_id": "file-A_1"},
+        {"type": "input_image", "image_url": "sediment://file_B"},
+        {"type": "input_text", "text": 'a text with "file_id": "file_C"'},
+    ]
+    request = read_request(body(input=[{"type": "message", "role": "user", "content": parts}]))
+    assert request.files == ("file-A_1", "file_B")
+    assert read_request(body(input=[MESSAGE])).files == ()
+
+
+def test_a_request_for_a_compaction_is_recognised() -> None:
+    trigger = {"type": "compaction_trigger"}
+    assert read_request(body(input=[MESSAGE, trigger])).makes_compaction
+    assert not read_request(body(input=[trigger, MESSAGE])).makes_compaction
+    assert not read_request(body(input="compaction_trigger")).makes_compaction

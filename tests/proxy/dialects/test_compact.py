@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given as over
+from hypothesis import strategies as st
 
 from proxy.dialects.compact import as_turn, folded, read_compact_request, read_v1_compact_request
 from proxy.errors import BadRequest
@@ -118,3 +120,24 @@ def test_a_turns_response_is_folded_into_the_endpoints_answer() -> None:
 )
 def test_a_response_without_a_compaction_is_none(response: dict[str, Any]) -> None:
     assert folded(response) is None
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["", "compaction_trigger", "user"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "role", "content", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@over(st.dictionaries(st.sampled_from(["input", "instructions", "tools", "store", "reasoning"]), _values))
+def test_any_object_is_either_a_request_or_a_mistake(fields: dict[str, Any]) -> None:
+    for read in (read_compact_request, read_v1_compact_request):
+        try:
+            request = read(json.dumps({"model": "gpt-5.5", **fields}).encode()).upstream
+        except BadRequest:
+            continue
+        assert not {"store", "stream"} & json.loads(request.body).keys()
+        assert json.loads(as_turn(request.body))["input"][-1] == TRIGGER
