@@ -171,6 +171,8 @@ def test_the_sign_in_page_fits_a_phone(serve: Start, chromium: Browser, surround
     page = surroundings.open(chromium, viewport={"width": 390, "height": 800})
     go(page, server, "")
     is_out(page)
+    # Before its style sheets are there, a page has no width of its own.
+    page.wait_for_load_state("load")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
