@@ -175,6 +175,7 @@ def test_the_page_fits_a_phone(
     page = surroundings.open(chromium, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page.goto(started.base_url + ADD)
     expect(page.get_by_role("button", name="Sign in with the browser")).to_be_visible()
+    page.wait_for_load_state("load")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
