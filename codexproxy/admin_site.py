@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django.contrib.admin import site
@@ -14,9 +13,9 @@ from unfold.sites import UnfoldAdminSite
 
 from accounts.models import Account
 from accounts.operators import sessions
-from accounts.sign_in_admin import sign_in_url
 from codexproxy import exposure, gate, pages, security_pages
-from codexproxy.admin_base import UNKNOWN, duration_words, status_badge, time_cell, windows_of
+from codexproxy.admin_base import UNKNOWN, status_badge, time_cell, windows_of
+from codexproxy.attention import notices
 from codexproxy.connect_page import base_url_of
 from requestlogs.models import RequestRecord
 
@@ -107,7 +106,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
     accounts = list(Account.objects.prefetch_related("windows").order_by("email", "pk"))
     names = {account.pk: account.display_name for account in accounts}
     return {
-        "notices": _notices(accounts, now),
+        "notices": notices(accounts, now),
         "cards": [
             {
                 "account": account,
@@ -128,57 +127,3 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         ],
         "base_url": base_url_of(request),
     }
-
-
-def _notices(accounts: list[Account], now: datetime) -> list[dict[str, Any]]:
-    """What asks for the operator's attention, most urgent first; one calm line when nothing does."""
-    accounts_url = reverse("admin:accounts_account_changelist")
-    if not accounts:
-        return [
-            _notice(
-                "No accounts yet. Accounts are the ChatGPT sign-ins that requests are spread over.",
-                "warning",
-                reverse("admin:accounts_account_add"),
-                "Add account",
-                is_primary=True,
-            )
-        ]
-    found = []
-    lost = [account for account in accounts if account.status == Account.Status.REAUTH_REQUIRED]
-    if lost:
-        found.append(_sign_in_notice(lost, accounts_url))
-    limited = [account for account in accounts if account.is_blocked_by_limit]
-    if not any(account.status == Account.Status.ACTIVE for account in accounts):
-        found.append(_notice(_nobody_serves(limited, now), "danger", accounts_url, "Show accounts"))
-    elif limited:
-        words = "1 account is" if len(limited) == 1 else f"{len(limited)} accounts are"
-        found.append(_notice(f"{words} at a limit; the others serve.", "warning"))
-    return found or [_notice("All good: every account that is not paused can serve.", "good")]
-
-
-def _sign_in_notice(lost: list[Account], accounts_url: str) -> dict[str, Any]:
-    if len(lost) == 1:
-        words = f"{lost[0].display_name} needs a new sign-in."
-        return _notice(words, "danger", sign_in_url(lost[0]), "Sign in again")
-    url = f"{accounts_url}?status__exact={Account.Status.REAUTH_REQUIRED}"
-    return _notice(f"{len(lost)} accounts need a new sign-in.", "danger", url, "Show")
-
-
-def _nobody_serves(limited: list[Account], now: datetime) -> str:
-    if not limited:
-        return "No account can serve: all are paused, deactivated or need a sign-in."
-    ends = [account.reset_at for account in limited if account.reset_at is not None]
-    if not ends:
-        return "No account can serve: all are at a limit, and upstream did not say until when."
-    first = min(ends)
-    if first <= now:
-        return "Every account was at a limit; the first one is due again and the next request tries it."
-    return (
-        f"No account can serve before {first:%Y-%m-%d %H:%M} UTC (in {duration_words(first - now)}): limits."
-    )
-
-
-def _notice(
-    text: str, level: str, url: str = "", action: str = "", *, is_primary: bool = False
-) -> dict[str, Any]:
-    return {"text": text, "level": level, "url": url, "action": action, "is_primary": is_primary}

@@ -1,0 +1,88 @@
+"""What asks for the operator's attention, in sentences."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.urls import reverse
+
+from accounts.models import Account
+from accounts.sign_in_admin import sign_in_url
+from codexproxy.admin_base import duration_words
+from usage.selectors import forecast
+
+# window, its name, and how far ahead its end is worth a word.
+_FORECASTS = (
+    ("primary", "the 5-hour window", timedelta(hours=5)),
+    ("secondary", "the weekly window", timedelta(days=3)),
+)
+
+
+def notices(accounts: list[Account], now: datetime) -> list[dict[str, Any]]:
+    """What asks for the operator's attention, most urgent first; one calm line when nothing does."""
+    accounts_url = reverse("admin:accounts_account_changelist")
+    if not accounts:
+        return [
+            _notice(
+                "No accounts yet. Accounts are the ChatGPT sign-ins that requests are spread over.",
+                "warning",
+                reverse("admin:accounts_account_add"),
+                "Add account",
+                is_primary=True,
+            )
+        ]
+    found = []
+    lost = [account for account in accounts if account.status == Account.Status.REAUTH_REQUIRED]
+    if lost:
+        found.append(_sign_in_notice(lost, accounts_url))
+    limited = [account for account in accounts if account.is_blocked_by_limit]
+    if not any(account.status == Account.Status.ACTIVE for account in accounts):
+        found.append(_notice(_nobody_serves(limited, now), "danger", accounts_url, "Show accounts"))
+    elif limited:
+        words = "1 account is" if len(limited) == 1 else f"{len(limited)} accounts are"
+        found.append(_notice(f"{words} at a limit; the others serve.", "warning"))
+    found += _forecasts(now)
+    return found or [_notice("All good: every account that is not paused can serve.", "good")]
+
+
+def _sign_in_notice(lost: list[Account], accounts_url: str) -> dict[str, Any]:
+    if len(lost) == 1:
+        words = f"{lost[0].display_name} needs a new sign-in."
+        return _notice(words, "danger", sign_in_url(lost[0]), "Sign in again")
+    url = f"{accounts_url}?status__exact={Account.Status.REAUTH_REQUIRED}"
+    return _notice(f"{len(lost)} accounts need a new sign-in.", "danger", url, "Show")
+
+
+def _nobody_serves(limited: list[Account], now: datetime) -> str:
+    if not limited:
+        return "No account can serve: all are paused, deactivated or need a sign-in."
+    ends = [account.reset_at for account in limited if account.reset_at is not None]
+    if not ends:
+        return "No account can serve: all are at a limit, and upstream did not say until when."
+    first = min(ends)
+    if first <= now:
+        return "Every account was at a limit; the first one is due again and the next request tries it."
+    return (
+        f"No account can serve before {first:%Y-%m-%d %H:%M} UTC (in {duration_words(first - now)}): limits."
+    )
+
+
+def _notice(
+    text: str, level: str, url: str = "", action: str = "", *, is_primary: bool = False
+) -> dict[str, Any]:
+    return {"text": text, "level": level, "url": url, "action": action, "is_primary": is_primary}
+
+
+def _forecasts(now: datetime) -> list[dict[str, Any]]:
+    """When the pool runs dry at the present rate, where that is before long."""
+    found = []
+    for window, name, horizon in _FORECASTS:
+        expected = forecast(window, now)
+        if expected is None:
+            continue
+        if expected.dry_at is not None and expected.dry_at - now.timestamp() < horizon.total_seconds():
+            dry_at = datetime.fromtimestamp(expected.dry_at, UTC)
+            words = f"At the present rate {name} of the pool is used up in {duration_words(dry_at - now)}"
+            found.append(_notice(f"{words} (about {dry_at:%Y-%m-%d %H:%M} UTC).", "warning"))
+    return found

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from accounts.models import Account
+from codexproxy.attention import notices
+from tests.builders import NOW, make_account
+from usage.models import CurrentWindow, WindowSample
+
+pytestmark = pytest.mark.django_db
+
+
+def told(now: datetime = NOW) -> list[str]:
+    return [notice["text"] for notice in notices(list(Account.objects.all()), now)]
+
+
+def used(account: Account, *percents: float, **fields: Any) -> None:
+    """One reading every ten minutes, the last one now."""
+    for index, percent in enumerate(reversed(percents)):
+        at = NOW - timedelta(minutes=10 * index)
+        values = {"used_percent": percent, "recorded_at": at, **fields}
+        WindowSample.objects.create(account=account, window="primary", **values)
+        if not index:
+            CurrentWindow.objects.create(account=account, window="primary", **values)
+
+
+def test_a_pool_that_runs_dry_soon_says_when() -> None:
+    used(make_account(), 40.0, 50.0, 60.0, reset_at=NOW + timedelta(hours=4))
+    dry_at = NOW + timedelta(minutes=40)
+    (text,) = told()
+    assert "the 5-hour window of the pool is used up in 40 min" in text
+    assert f"about {dry_at:%Y-%m-%d %H:%M} UTC" in text
+
+
+def test_a_reset_that_comes_first_leaves_nothing_to_say() -> None:
+    used(make_account(), 10.0, 10.5, 11.0, reset_at=NOW + timedelta(minutes=5))
+    assert told() == ["All good: every account that is not paused can serve."]
+
+
+def test_a_pool_that_rests_leaves_nothing_to_say() -> None:
+    used(make_account(), 60.0, 60.0, reset_at=NOW + timedelta(hours=4))
+    assert told() == ["All good: every account that is not paused can serve."]
