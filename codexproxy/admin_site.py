@@ -82,6 +82,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item("Requests", "receipt_long", "requestlogs_requestrecord_changelist"),
                 item("API keys", "key", "proxy_apikey_changelist"),
                 item("Firewall", "shield", "proxy_firewallentry_changelist"),
+                item("Errors by cause", "error", "errors"),
                 item("Conversations", "push_pin", "proxy_stickysession_changelist"),
                 item("Routing explainer", "alt_route", "explain"),
                 item("Connect a client", "cable", "connect"),

@@ -7,6 +7,7 @@ from django.urls import URLPattern, path
 
 from codexproxy import security_pages
 from codexproxy.connect_page import connect_page, first_request
+from codexproxy.errors_page import errors_page
 from codexproxy.explain_page import explain_page
 
 
@@ -16,5 +17,6 @@ def urls(site: AdminSite) -> list[URLPattern]:
         *security_pages.urls(site),
         path("connect/", site.admin_view(connect_page), name="connect"),
         path("connect/arrival/", site.admin_view(first_request), name="connect_arrival"),
+        path("errors/", site.admin_view(errors_page), name="errors"),
         path("explain/", site.admin_view(explain_page), name="explain"),
     ]

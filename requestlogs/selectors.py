@@ -1,6 +1,11 @@
-"""Reads: the newest records, page by page."""
+"""Reads: the newest records, page by page, and the causes of those that failed."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Max, Min
 
 from requestlogs.models import RequestRecord
 
@@ -11,3 +16,33 @@ def records_newest(*, limit: int = 50, before_id: int | None = None) -> list[Req
     if before_id is not None:
         rows = rows.filter(pk__lt=before_id)
     return list(rows[:limit])
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The failed requests of one code. `newest_id` is one of them, to look at."""
+
+    code: str
+    requests: int
+    accounts: int
+    first_at: datetime
+    last_at: datetime
+    newest_id: int
+
+
+def causes(since: datetime) -> list[Cause]:
+    """Why requests failed from `since` on; the most frequent cause first. Reads failed rows only."""
+    rows = (
+        RequestRecord.objects.filter(status=RequestRecord.Status.ERROR, requested_at__gte=since)
+        .order_by()
+        .values_list("error_code")
+        .annotate(
+            Count("pk"),
+            Count("account_id", distinct=True),
+            Min("requested_at"),
+            Max("requested_at"),
+            Max("pk"),
+        )
+    )
+    found = [Cause(code or "", *counted) for code, *counted in rows]
+    return sorted(found, key=lambda cause: (-cause.requests, cause.code))
