@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from accounts import changes
+from accounts import audit, changes
 from codexproxy.locality import Network
 from proxy import limits
 from proxy.firewall import entry_text, parse_entry
@@ -37,6 +37,7 @@ def firewall_add(*, text: str, note: str = "") -> FirewallEntry:
             entry.save(force_insert=True)
     except IntegrityError:
         raise EntryExists(entry.network) from None
+    audit.record("firewall_added", subject=entry.network, detail=entry.note)
     changes.bump()
     return entry
 
@@ -51,6 +52,7 @@ def firewall_remove(*, network: str) -> None:
     """Raises FirewallEntry.DoesNotExist."""
     if not FirewallEntry.objects.filter(network=network).delete()[0]:
         raise FirewallEntry.DoesNotExist(network)
+    audit.record("firewall_removed", subject=network)
     changes.bump()
 
 

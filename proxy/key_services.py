@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import changes
+from accounts import audit, changes
 from accounts.models import Account
 from proxy.budgets import WINDOW_S
 from proxy.key_selectors import usage_sums
@@ -57,6 +57,7 @@ def api_key_create(*, name: str, limits: Iterable[LimitRule] = (), **fields: Any
     key = ApiKey(name=name.strip(), prefix=plain[:SHOWN], key_hash=key_hash(plain))
     _assign(key, fields)
     key.save(force_insert=True)
+    audit.record("api_key_created", subject=_named(key), detail=_words(fields))
     limits_replace(key=key, rules=limits)
     changes.bump()
     return NewKey(key, plain)
@@ -74,6 +75,7 @@ def api_key_update(*, key_id: int, **fields: Any) -> ApiKey:
     key = ApiKey.objects.get(pk=key_id)
     _assign(key, fields)
     key.save(update_fields=list(fields))
+    audit.record("api_key_changed", subject=_named(key), detail=_words(fields))
     changes.bump()
     return key
 
@@ -85,6 +87,7 @@ def api_key_regenerate(*, key_id: int) -> NewKey:
     plain = new_key()
     key.prefix, key.key_hash = plain[:SHOWN], key_hash(plain)
     key.save(update_fields=["prefix", "key_hash"])
+    audit.record("api_key_renewed", subject=_named(key))
     changes.bump()
     return NewKey(key, plain)
 
@@ -92,8 +95,9 @@ def api_key_regenerate(*, key_id: int) -> NewKey:
 @transaction.atomic
 def api_key_delete(*, key_id: int) -> None:
     """Its request records stay. Raises ApiKey.DoesNotExist."""
-    if not ApiKey.objects.filter(pk=key_id).delete()[0]:
-        raise ApiKey.DoesNotExist(key_id)
+    key = ApiKey.objects.get(pk=key_id)
+    audit.record("api_key_deleted", subject=_named(key))
+    key.delete()
     changes.bump()
 
 
@@ -109,6 +113,11 @@ def limits_replace(*, key: ApiKey, rules: Iterable[LimitRule]) -> None:
             raise ValidationError(f"There are two limits for {rule.kind} in each {rule.window}.")
         wanted[rule.identity] = rule
     there = {(row.kind, row.window, row.model): row for row in key.limits.all()}
+    if {identity: row.max_value for identity, row in there.items()} != {
+        identity: rule.max_value for identity, rule in wanted.items()
+    }:
+        limits = (f"{rule.kind} in each {rule.window}: {rule.max_value}" for rule in wanted.values())
+        audit.record("api_key_limits_changed", subject=_named(key), detail="\n".join(limits) or "none")
     for identity, row in there.items():
         if identity not in wanted:
             row.delete()
@@ -131,6 +140,16 @@ def usage_reset(*, key_id: int) -> None:
     for row in ApiKeyLimit.objects.filter(key_id=key_id):
         ends = timezone.now() + timedelta(seconds=WINDOW_S[row.window])
         ApiKeyLimit.objects.filter(pk=row.pk).update(used=0, reset_at=ends)
+    audit.record("api_key_usage_reset", subject=_named(ApiKey.objects.get(pk=key_id)))
+
+
+def _named(key: ApiKey) -> str:
+    """SECURITY: never the key; its first characters are shown in lists as well."""
+    return f"{key.name} ({key.prefix}…)"
+
+
+def _words(fields: dict[str, Any]) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in sorted(fields.items()))
 
 
 def _started(key: ApiKey, rule: LimitRule, now: datetime) -> ApiKeyLimit:

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 
 from accounts import changes
+from accounts.models import AuditEvent
 from proxy import limits
 from proxy.firewall_services import (
     EntryExists,
@@ -79,3 +80,14 @@ def test_only_the_newest_refusals_are_kept() -> None:
         refusals_store(refused={f"a{number:04}": Refused(1, "/v1", NOW + number) for number in addresses})
     assert FirewallRefusal.objects.count() == limits.REFUSALS_REMEMBERED
     assert firewall_refusals(limit=1)[0].address == f"a{2 * limits.REFUSALS_REMEMBERED - 1:04}"
+
+
+@pytest.mark.django_db
+def test_what_is_listed_and_taken_off_is_on_the_audit_log() -> None:
+    firewall_add(text="203.0.113.7", note="office")
+    firewall_remove(network="203.0.113.7")
+    events = AuditEvent.objects.order_by("pk").values_list("action", "subject", "detail")
+    assert list(events) == [
+        ("firewall_added", "203.0.113.7", "office"),
+        ("firewall_removed", "203.0.113.7", ""),
+    ]

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from accounts import changes
+from accounts.models import AuditEvent
 from accounts.services import account_delete
 from proxy.key_selectors import key_usage, key_views, keys_with_use
 from proxy.key_services import (
@@ -193,3 +194,26 @@ def test_a_limit_whose_window_is_over_shows_as_begun_anew() -> None:
     (limit,) = key_usage(key.pk).limits
     assert (limit.used, limit.remaining) == (0, 10)
     assert limit.reset_at > timezone.now()
+
+
+def test_every_act_on_a_key_is_on_the_audit_log_and_no_key_is() -> None:
+    made = api_key_create(name="laptop", limits=[LimitRule("requests", "daily", 3)])
+    api_key_update(key_id=made.key.pk, enabled=False)
+    renewed = api_key_regenerate(key_id=made.key.pk)
+    limits_replace(key=made.key, rules=[LimitRule("requests", "daily", 3)])
+    usage_reset(key_id=made.key.pk)
+    api_key_delete(key_id=made.key.pk)
+    events = list(AuditEvent.objects.order_by("pk"))
+    assert [event.action for event in events] == [
+        "api_key_created",
+        "api_key_limits_changed",
+        "api_key_changed",
+        "api_key_renewed",
+        "api_key_usage_reset",
+        "api_key_deleted",
+    ]
+    assert {event.subject.split(" ")[0] for event in events} == {"laptop"}
+    assert events[2].detail == "enabled: False"
+    told = " ".join(event.subject + event.detail for event in events)
+    assert made.plain not in told
+    assert renewed.plain not in told
