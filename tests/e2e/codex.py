@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -105,3 +106,9 @@ class Codex:
 
     def exec(self, *arguments: str) -> Ran:
         return self.run("exec", "--skip-git-repo-check", *arguments)
+
+    def resume(self, first: Ran, *arguments: str) -> Ran:
+        """Go on with the session that `first` began: under load `--last` may look before it is listed."""
+        found = re.search(r"session id: ([0-9a-f-]{36})", first.stderr)
+        assert found is not None, first.stderr
+        return self.exec("resume", found[1], *arguments)

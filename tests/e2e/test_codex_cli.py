@@ -64,8 +64,9 @@ def test_a_tool_call_runs_and_its_output_comes_back(cli: Codex, sim: Simulator, 
 
 
 def test_a_resumed_session_sends_its_history_to_the_same_account(cli: Codex, sim: Simulator) -> None:
-    assert_said(cli.exec("first question"))
-    assert_said(cli.exec("resume", "--last", "second question"))
+    first_turn = cli.exec("first question")
+    assert_said(first_turn)
+    assert_said(cli.resume(first_turn, "second question"))
     first, second = sim.responses()
     assert first.account_id == second.account_id
     said = json.dumps(second.body["input"])

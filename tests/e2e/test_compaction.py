@@ -67,8 +67,8 @@ def test_the_real_cli_compacts_and_goes_on(
         account.default = Ok(usage=Usage(input_tokens=5000))
     # Only for its own provider does the CLI let the server compact.
     cli = Codex(program, tmp_path, server.base_url, websockets=websockets, name="OpenAI", settings=COMPACTS)
-    for arguments in (("first question",), ("resume", "--last", "second question")):
-        ran = cli.exec(*arguments)
+    first = cli.exec("first question")
+    for ran in (first, cli.resume(first, "second question")):
         assert (ran.exit_code, ran.stdout) == (0, TEXT), ran.stderr
 
     last = sim.responses()[-1]
