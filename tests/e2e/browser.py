@@ -67,8 +67,10 @@ class Surroundings:
             route.continue_()
 
 
+# Set up after the servers, so that the pages are closed before their server is: a page that still polls
+# would stumble over a server that has gone.
 @pytest.fixture
-def surroundings(chromium: Browser) -> Iterator[Surroundings]:
+def surroundings(chromium: Browser, serve: object) -> Iterator[Surroundings]:
     """At the end no page may have asked another host, and no script may have failed."""
     found = Surroundings()
     yield found
