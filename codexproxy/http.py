@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import aiohttp
 import httpx  # noqa: TID251
@@ -100,12 +100,19 @@ class Response:
             return
 
 
+class _SocketResponse(aiohttp.ClientWebSocketResponse[bool]):
+    async def receive_waiting_text(self) -> bytes | None:
+        # aiohttp has no public name for what has come already. Whatever is no text is left to `receive`.
+        reader = self._reader
+        if not reader._buffer or reader._buffer[0][0].type is not aiohttp.WSMsgType.TEXT:
+            return None
+        return cast(bytes, (await reader.read()).data)
+
+
 class WebSocket:
     """An open websocket that carries text. It must be closed."""
 
-    def __init__(
-        self, socket: aiohttp.ClientWebSocketResponse[bool], headers: list[tuple[bytes, bytes]]
-    ) -> None:
+    def __init__(self, socket: _SocketResponse, headers: list[tuple[bytes, bytes]]) -> None:
         self._socket = socket
         # Of the answer to the upgrade.
         self.headers = headers
@@ -143,6 +150,10 @@ class WebSocket:
             raise TransportFailed("timeout", f"silence for {self._silence_s:g} s")
         code = self._socket.close_code
         raise TransportFailed("broken", f"the websocket was closed with {code}" if code else "it was closed")
+
+    async def receive_waiting(self) -> bytes | None:
+        """The next message, should it be here already: without the way that a message is waited for."""
+        return await self._socket.receive_waiting_text()
 
     def _judge_silence(self) -> None:
         self._timer = None
@@ -191,6 +202,7 @@ class HttpClient:
             trust_env=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             timeout=aiohttp.ClientTimeout(total=None),
+            ws_response_class=cast(Any, _SocketResponse),
             # aiohttp's own error for a refused upgrade has lost the body.
             raise_for_status=_raise_refusal,
         )
@@ -235,7 +247,7 @@ class HttpClient:
         except (aiohttp.ClientError, OSError) as error:
             raise _translated(error) from error
         # The answer to the upgrade has no public name.
-        return WebSocket(socket, _raw_headers(socket._response))
+        return WebSocket(cast(_SocketResponse, socket), _raw_headers(socket._response))
 
     async def close(self) -> None:
         await self._upgrades.close()

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from codexproxy.server_bodies import Refusal, answer_and_close
+from codexproxy.server_frames import TEXT_FRAMES, text_frame
 from codexproxy.server_transport import WriteGate
 
 # After the transport, which brings the right reactor.
@@ -68,7 +69,9 @@ class ProxyWebSocket(WebSocketProtocol):  # type: ignore[misc]
     async def reply(self, message: dict[str, Any]) -> None:
         """The application's `send`; it waits while the client reads more slowly than it is written to."""
         if self.state == self.STATE_OPEN:
-            if message["type"] == "websocket.send":
+            if message["type"] == TEXT_FRAMES:
+                self._send_texts(message["frames"])
+            elif message["type"] == "websocket.send":
                 text = message.get("text")
                 data = message["bytes"] if text is None else text.encode()
                 self._send_message(data, text is None)
@@ -185,6 +188,14 @@ class ProxyWebSocket(WebSocketProtocol):  # type: ignore[misc]
         self._reserved = 0
 
     # --- what goes ----------------------------------------------------------------------------
+
+    def _send_texts(self, texts: list[bytes]) -> None:
+        """All in one write; a large one is compressed by itself, in its place."""
+        if max(map(len, texts), default=0) < COMPRESSED_FROM:
+            self.sendData(b"".join(map(text_frame, texts)))
+            return
+        for text in texts:
+            self._send_message(text, is_binary=False)
 
     def _send_message(self, data: bytes, is_binary: bool) -> None:
         if len(data) < COMPRESSED_FROM:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import msgspec
 
-from proxy.answer import Answer
+from codexproxy.server_frames import TEXT_FRAMES
+from proxy.answer import Answer, Send
 from proxy.errors import response_failed
 from proxy.events import Event, decode_event, event_error, event_status
 from proxy.headers import HeaderList
 from proxy.outcomes import UpstreamError
-from proxy.sse import event_data, framed_event, is_framed, split_events
+from proxy.sse import each_data, event_data, framed_event, split_events
 from proxy.surface import is_limit
 
 
 class SocketAnswer(Answer):
-    """As `Answer`, for a socket that stays open: an answer ends with its last frame."""
+    """As `Answer`, for a socket that stays open: an answer ends with its last frame.
+
+    `sends_batches`: the server takes TEXT_FRAMES, as its scope's extensions say.
+    """
+
+    def __init__(self, send: Send, request_id: str, keep_alive: bytes, *, sends_batches: bool) -> None:
+        super().__init__(send, request_id, keep_alive)
+        self._sends_batches = sends_batches
 
     async def _stay_alive(self, headers: object) -> None:
         # Nothing is decided by a frame: an error may still follow as one.
@@ -22,7 +30,7 @@ class SocketAnswer(Answer):
 
     async def begin_stream(self, headers: HeaderList, first: bytes) -> None:
         self.status = 200
-        await self._send_each(first)
+        await self.write(first)
 
     async def write(self, block: bytes) -> None:
         await self._send_each(_recoverable(block))
@@ -49,15 +57,13 @@ class SocketAnswer(Answer):
 
     async def _send_each(self, events: bytes) -> None:
         self._last_write = self._loop.time()
-        if is_framed(events):
-            # What comes from a socket: one event, nearly always.
-            await self._send({"type": "websocket.send", "text": events[6:-2].decode()})
+        # Comments and the [DONE] of some streams are no frames.
+        frames = [data for data in each_data(events) if data.startswith(b"{")]
+        if self._sends_batches:
+            await self._send({"type": TEXT_FRAMES, "frames": frames})
             return
-        for event in split_events(events):
-            data = event_data(event)
-            # Comments and the [DONE] of some streams are no frames.
-            if data.startswith(b"{"):
-                await self._send({"type": "websocket.send", "text": data.decode()})
+        for frame in frames:
+            await self._send({"type": "websocket.send", "text": frame.decode()})
 
 
 def _recoverable(block: bytes) -> bytes:

@@ -83,6 +83,17 @@ def event_data(event: bytes) -> bytes:
     return b"\n".join(lines)
 
 
+def each_data(events: bytes) -> Iterator[bytes]:
+    """The data of each event."""
+    if b"\r" in events:
+        yield from map(event_data, split_events(events))
+        return
+    for event in events.split(b"\n\n"):
+        # One line of data, as nearly every event has.
+        is_plain = event.startswith(b"data: ") and b"\n" not in event
+        yield event[6:] if is_plain else event_data(event + b"\n\n")
+
+
 def is_framed(events: bytes) -> bool:
     """Whether this is one event with one line of data, an object, as `framed_event` makes it."""
     return events.startswith(b"data: {") and events.find(b"\n") == len(events) - 2 and b"\r" not in events

@@ -195,7 +195,17 @@ class SocketReply:
         for frame in self._first:
             yield self._seen(frame)
         while not self._is_over:
-            yield self._seen(await self._socket.receive(self._transport.silence_s))
+            yield await self._block()
+
+    async def _block(self) -> bytes:
+        """The next frame, and what came with it."""
+        events = [self._seen(await self._socket.receive(self._transport.silence_s))]
+        while not self._is_over:
+            waiting = await self._socket.receive_waiting()
+            if waiting is None:
+                break
+            events.append(self._seen(waiting))
+        return b"".join(events)
 
     async def read(self, limit: int) -> bytes:
         """Only refusals are read as a whole, and these come as events."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from codexproxy.request_id import incoming_request_id
+from codexproxy.server_frames import TEXT_FRAMES
 from codexproxy.tasks import spawn
 from proxy import limits
 from proxy.answer import Send
@@ -133,7 +134,8 @@ class ClientSocket:
             first.record, request_id=request_id, requested_at=datetime.now(UTC), transport="websocket"
         )
         record.tokens, record.attempts, record.routing = replace(record.tokens), [], {}
-        answer = SocketAnswer(self._send, request_id, keep_alive)
+        batches = TEXT_FRAMES in (first.scope.get("extensions") or {})
+        answer = SocketAnswer(self._send, request_id, keep_alive, sends_batches=batches)
         return replace(
             first, receive=self._left, answer=answer, record=record, sink=None, transport=self._transport
         )

@@ -9,8 +9,13 @@ import socket
 import sys
 from typing import Any
 
+from codexproxy.server_frames import TEXT_FRAMES
+
 EVENT = b"data: " + b"x" * 1016 + b"\n\n"
 MIB = 1024 * 1024
+# Every form of a frame's length, and one that is compressed where the client likes it.
+BATCH = (1, 125, 126, 5000, 70_000, 3)
+SMALL_BATCH = (1, 125, 126, 4000)
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -105,6 +110,10 @@ async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
     while (message := await receive())["type"] == "websocket.receive":
         if message.get("text") == "close":
             return await send({"type": "websocket.close", "code": 1012, "reason": "a successor is there"})
+        if message.get("text") == "batch":
+            assert TEXT_FRAMES in scope["extensions"]
+            await send({"type": TEXT_FRAMES, "frames": [b"x" * size for size in BATCH]})
+            await send({"type": TEXT_FRAMES, "frames": [b"y" * size for size in SMALL_BATCH]})
         if message.get("text") == "sleep":
             print("asleep", file=sys.stderr, flush=True)
             await asyncio.sleep(1)

@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from tests.codexproxy.served import BATCH, SMALL_BATCH
 from tests.codexproxy.test_server import MIB, Running, serving
 
 
@@ -41,6 +42,15 @@ def test_it_works(server: Running) -> None:
         assert client.recv(5) == "hä?"
         client.send(bytes(3 * MIB))
         assert client.recv(5) == bytes(3 * MIB)
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_many_frames_of_any_size_go_out_in_their_order(server: Running, compression: str | None) -> None:
+    with opened(server, compression=compression) as client:
+        client.recv(5)
+        client.send("batch")
+        expected = ["x" * size for size in BATCH] + ["y" * size for size in SMALL_BATCH] + ["batch"]
+        assert [client.recv(5) for _ in expected] == expected
 
 
 def test_the_accept_carries_headers(server: Running) -> None:

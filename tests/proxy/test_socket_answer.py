@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from codexproxy.server_frames import TEXT_FRAMES
 from proxy import limits
 from proxy.errors import ProxyError
 from proxy.events import KEEP_ALIVE_COMMENT, KEEP_ALIVE_NATIVE
@@ -18,14 +19,19 @@ pytestmark = pytest.mark.asyncio
 
 
 class Frames:
-    def __init__(self) -> None:
+    def __init__(self, *, in_batches: bool = False) -> None:
         self.sent: list[str] = []
+        self.batches: list[int] = []
         self.something_came = asyncio.Event()
-        self.answer = SocketAnswer(self._send, "rid", KEEP_ALIVE_NATIVE)
+        self.answer = SocketAnswer(self._send, "rid", KEEP_ALIVE_NATIVE, sends_batches=in_batches)
 
     async def _send(self, message: Any) -> None:
-        assert message["type"] == "websocket.send"
-        self.sent.append(message["text"])
+        if message["type"] == TEXT_FRAMES:
+            self.batches.append(len(message["frames"]))
+            self.sent += [frame.decode() for frame in message["frames"]]
+        else:
+            assert message["type"] == "websocket.send"
+            self.sent.append(message["text"])
         self.something_came.set()
 
     @property
@@ -40,8 +46,16 @@ def error(code: str, **fields: Any) -> bytes:
     return event("error", error={"code": code, "message": "no"}, **fields)
 
 
-async def test_each_event_is_a_frame_of_its_own() -> None:
-    frames = Frames()
+async def test_a_server_that_takes_many_frames_is_given_all_at_once() -> None:
+    frames = Frames(in_batches=True)
+    await frames.answer.begin_stream([], CREATED + DELTA)
+    await frames.answer.write(DELTA * 3)
+    assert (frames.batches, len(frames.events)) == ([2, 3], 5)
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
+async def test_each_event_is_a_frame_of_its_own(in_batches: bool) -> None:
+    frames = Frames(in_batches=in_batches)
     await frames.sink().begin([(b"x-a", b"b")], CREATED + b": comment\n\n" + DELTA + b"data: [DONE]\n\n")
     assert [found["type"] for found in frames.events] == ["response.created", "response.output_text.delta"]
     assert frames.answer.status == 200
@@ -76,11 +90,12 @@ async def test_a_refusal_is_one_frame_with_one_status() -> None:
     ],
 )
 async def test_what_would_be_final_for_the_client_only_fails_the_response(late: bytes) -> None:
-    frames = Frames()
-    await frames.answer.begin_stream([], DELTA)
-    await frames.answer.write(DELTA + late)
-    assert [found["type"] for found in frames.events][1:] == ["response.output_text.delta", "response.failed"]
-    assert frames.events[-1]["response"]["error"]["message"] == "no"
+    for comes_with_the_first in (False, True):
+        frames = Frames()
+        await frames.answer.begin_stream([], DELTA + late if comes_with_the_first else DELTA)
+        await frames.answer.write(DELTA if comes_with_the_first else DELTA + late)
+        assert [found["type"] for found in frames.events].count("response.failed") == 1
+        assert "error" not in [found["type"] for found in frames.events]
 
 
 async def test_any_other_late_error_passes_as_it_came() -> None:

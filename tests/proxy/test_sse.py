@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.sse import EventSplitter, EventTooLarge, event_data, framed_event, split_events
+from proxy.sse import EventSplitter, EventTooLarge, each_data, event_data, framed_event, split_events
 
 STREAM = (
     b'event: response.created\ndata: {"type":"response.created"}\n\n'
@@ -50,6 +50,17 @@ def test_events_are_cut_at_empty_lines_of_every_kind() -> None:
         b"one\ntwo",
         b"[DONE]",
     ]
+
+
+LINES = st.sampled_from([b"data: a", b"data:", b"event: x", b": c", b""])
+
+
+@given(st.lists(LINES), st.sampled_from([b"\n", b"\r\n"]))
+def test_the_data_of_all_events_is_that_of_each(lines: list[bytes], line_end: bytes) -> None:
+    stream = line_end.join([*lines, b"data: last", b"", b""])
+    one_by_one = [event_data(event) for event in split_events(stream)]
+    # An event of nothing but line ends has no data, and need not be told apart.
+    assert list(filter(None, each_data(stream))) == list(filter(None, one_by_one))
 
 
 @pytest.mark.parametrize("data", [b'{"type":"a"}', b'{\n"type": "a",\n\n"b": 1}', b"{}"])
