@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 import aiohttp
@@ -59,6 +60,10 @@ class Timeouts:
 
     connect_s: float = 10.0
     read_s: float = 600.0
+
+
+# There are few of them, and reading one takes longer than anything else about a request.
+_parsed = lru_cache(maxsize=256)(httpx.URL)
 
 
 @dataclass(slots=True)
@@ -214,7 +219,7 @@ class HttpClient:
         limits = timeouts or Timeouts()
         request = httpx.Request(
             method,
-            url,
+            _parsed(url),
             headers=list(headers),
             content=content,
             extensions={"timeout": {"connect": limits.connect_s, "read": limits.read_s}},

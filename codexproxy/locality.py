@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,6 +64,7 @@ def is_forwarding_header(name: str) -> bool:
     return name in _FORWARDING or name.startswith(_FORWARDING_PREFIX)
 
 
+@lru_cache(maxsize=1024)
 def parse_address(text: str | None) -> Address | None:
     """An IP literal, with or without brackets and port; an IPv4 address that is mapped into IPv6 is IPv4."""
     literal = _without_port((text or "").strip())
