@@ -25,7 +25,7 @@ API_PREFIX = "/api/"
 SIGN_IN_PREFIX = "/api/dashboard-auth/"
 # No header can have this name in META: those begin with HTTP_.
 _LOCKS_KEY = "codexproxy.locks"
-_EXEMPT = ("/health", "/static")
+_EXEMPT = ("/health", "/static", "/metrics")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -185,7 +185,7 @@ class OperatorMiddleware:
 
 
 def is_exempt(path: str) -> bool:
-    """Health probes and static files tell nothing and are asked for under any name."""
+    """Health probes and static files tell nothing; the page of metrics decides for itself who may read it."""
     return any(path == prefix or path.startswith(prefix + "/") for prefix in _EXEMPT)
 
 

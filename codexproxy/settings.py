@@ -25,6 +25,7 @@ CALLBACK_PORT = int(env.number("CALLBACK_PORT", 1455))
 
 DASHBOARD_NETWORKS = env.networks("DASHBOARD_NETWORKS")
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
+METRICS_TOKEN = env.secret("METRICS_TOKEN", DATA_DIR / "metrics-token")[0]
 DASHBOARD_SETUP_TOKEN = env.secret("DASHBOARD_SETUP_TOKEN", DATA_DIR / "setup-token")[0]
 
 _keys, _key_file = env.secret("ENCRYPTION_KEY", DATA_DIR / "encryption.key")

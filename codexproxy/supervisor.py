@@ -62,12 +62,20 @@ class Supervisor:
     """Forks workers, replaces those that die, and passes signals on. Must be used before any thread runs.
 
     `work` runs in the child and returns its exit code; it closes `listening` when it accepts no more.
+    `ended` is told the number of each worker that has ended.
     """
 
-    def __init__(self, workers: int, listening: socket.socket, work: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        workers: int,
+        listening: socket.socket,
+        work: Callable[[], int],
+        ended: Callable[[int], None] = lambda pid: None,
+    ) -> None:
         self._wanted = workers
         self._listening = listening
         self._work = work
+        self._told_of_end = ended
         self._started: dict[int, float] = {}
         self._short_lives = 0
         self._ending = False
@@ -89,6 +97,7 @@ class Supervisor:
             if began is None:
                 # A child that is not a worker.
                 continue
+            self._told_of_end(pid)
             code = os.waitstatus_to_exitcode(status)
             if self._ending:
                 # The signal itself ends a worker that is still starting.

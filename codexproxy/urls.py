@@ -10,7 +10,7 @@ from django.urls import include, path
 from django.views import defaults
 from django.views.generic import RedirectView
 
-from codexproxy import dashboard_auth, health
+from codexproxy import dashboard_auth, health, metrics_page
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
@@ -18,6 +18,7 @@ urlpatterns = [
     path("api/dashboard-auth/", include(dashboard_auth.urlpatterns)),
     path("api/", include("accounts.urls")),
     path("api/", include("proxy.urls")),
+    path("metrics", metrics_page.page, name="metrics"),
     path("health", health.live),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),

@@ -18,6 +18,7 @@ from proxy.errors import MethodNotAllowed, NotFound, ProxyError
 from proxy.files import create_file, finish_file
 from proxy.images import v1_image_edits, v1_image_generations
 from proxy.listings import codex_models, v1_models
+from proxy.metrics import metrics
 from proxy.self_service import usage, usage_page
 from proxy.transcription import codex_transcribe, v1_transcriptions
 from proxy.turns import codex_responses, v1_chat_completions, v1_responses
@@ -46,6 +47,7 @@ async def answered(call: Call, handler: Handler) -> None:
     """One call from its beginning to its end. Never raises for what a client or upstream does."""
     token = logged_request_id.set(call.record.request_id)
     began = asyncio.get_running_loop().time()
+    metrics().open_requests.inc()
     try:
         await handler(call)
     except ProxyError as error:
@@ -64,9 +66,11 @@ async def answered(call: Call, handler: Handler) -> None:
     finally:
         call.answer.stop()
         logged_request_id.reset(token)
+        metrics().open_requests.dec()
         if call.is_recorded:
             call.record.latency_ms = int((asyncio.get_running_loop().time() - began) * 1000)
             call.record.status_code = call.answer.status
+            metrics().observe(call.record)
             call.runtime.writer.put(call.record)
 
 

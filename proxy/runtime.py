@@ -30,6 +30,7 @@ from proxy.catalogue import Catalogue, CatalogueCache, Key
 from proxy.compact_transport import CompactEndpoint
 from proxy.firewall_services import refusals_store
 from proxy.gatekeeper import Gatekeeper
+from proxy.metrics import metrics
 from proxy.pool import Member, Pool, candidates_of
 from proxy.reservations import Reservations
 from proxy.routing import Candidate
@@ -196,6 +197,7 @@ class Runtime:
         self._tasks = [
             spawn(self._follow_changes(), name="snapshot"),
             spawn(self._store_on(), name="conversations and refusals"),
+            spawn(metrics().follow(lambda: self.writer.dropped + self.writer.failed), name="metrics"),
         ]
 
     async def stop(self) -> None:

@@ -21,6 +21,7 @@ from proxy.delivery import limit_headers
 from proxy.endpoint import answered
 from proxy.errors import BadRequest, NotFound, ProxyError
 from proxy.events import KEEP_ALIVE_COMMENT, KEEP_ALIVE_NATIVE
+from proxy.metrics import metrics
 from proxy.socket_answer import SocketAnswer
 from proxy.turns import frame_turn
 from proxy.upstream_socket import SocketTransport
@@ -56,6 +57,7 @@ async def _refuse(call: Call, send: Send, error: ProxyError) -> None:
     """Before the accept: a real answer where the server can give one (Daphne alone answers 403)."""
     note(call.record, error)
     call.record.transport, call.record.status_code, call.record.latency_ms = "websocket", error.status, 0
+    metrics().observe(call.record)
     call.runtime.writer.put(call.record)
     if "websocket.http.response" not in (call.scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": 1008})

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import socket
 import sys
+import tempfile
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from codexproxy import checks, demo, exposure
 from codexproxy.crypto import EncryptionKeyError
 from codexproxy.sqlite_recovery import damage, is_worth_checking
 from codexproxy.supervisor import CannotListen, Supervisor, bind, raise_file_limit
-from proxy import limits
+from proxy import limits, metrics
 
 
 class Command(BaseCommand):
@@ -57,7 +58,10 @@ class Command(BaseCommand):
             work(listening, address)
             return
         announce(*address)
-        sys.exit(Supervisor(workers, listening, lambda: work(listening, None)).run())
+        with tempfile.TemporaryDirectory(prefix="codexproxy-metrics-") as folder:
+            metrics.share_between_processes(Path(folder))
+            supervisor = Supervisor(workers, listening, lambda: work(listening, None), metrics.forget_process)
+            sys.exit(supervisor.run())
 
 
 def prepare(*, migrate: bool) -> None:
