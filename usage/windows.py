@@ -80,9 +80,8 @@ def sample_from_headers(headers: Iterable[tuple[bytes, bytes]], now: float) -> S
     return Sample(windows, now, "headers", None, _credits(credits), limits)
 
 
-def active_limit(headers: Mapping[str, Any]) -> str:
-    """The limit for one model that a refusal is about; "" for the account's own."""
-    named = headers.get("x-codex-active-limit")
+def model_limit_id(named: object) -> str:
+    """The limit for one model that a refusal names; "" for the account's own."""
     limit_id = _limit_id(named)
     return "" if limit_id == _FAMILY else limit_id
 
