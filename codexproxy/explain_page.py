@@ -40,6 +40,7 @@ def explain_page(request: HttpRequest) -> HttpResponse:
     candidates, plans_without = pool_now(asked.get("model", ""))
     entry = remembered_conversation(asked["conversation"]) if asked.get("conversation") else None
     ask = Ask(
+        model=asked.get("model", ""),
         affinity=entry.account_id if entry is not None and settings.affinity_enabled else None,
         plans_without_model=plans_without,
         strategy=asked.get("strategy") or settings.routing_strategy,

@@ -106,6 +106,9 @@ async def _until_judged(reader: Reader, blocks: AsyncIterator[bytes]) -> bytes:
     return reader.end()
 
 
+_LIMITS = frozenset({Effect.RATE_LIMITED, Effect.QUOTA_EXCEEDED, Effect.MODEL_LIMITED})
+
+
 class Attempts:
     """The attempts of one turn."""
 
@@ -190,6 +193,7 @@ class Attempts:
             only = only or entry.account_id
         only = only or self._turn.file_owner
         return Ask(
+            model=self._turn.request.model,
             affinity=owner or (entry.account_id if entry else None),
             excluded=self._excluded,
             only=only,
@@ -201,8 +205,10 @@ class Attempts:
 
     def _exclude(self, member: Member, outcome: Outcome) -> None:
         candidate = member.candidate
-        by_limit = outcome.effect in (Effect.RATE_LIMITED, Effect.QUOTA_EXCEEDED)
+        by_limit = outcome.effect in _LIMITS
         until = candidate.reset_at if by_limit else None
+        if outcome.effect is Effect.MODEL_LIMITED:
+            until = candidate.model_limits[outcome.limit_id].used_up_until(self._services.clock())
         reason = outcome.name if by_limit or not outcome.reason else f"{outcome.name}: {outcome.reason}"
         self._excluded[candidate.account_id] = PassedOver(
             candidate.account_id, candidate.label, reason, until, by_limit
@@ -222,7 +228,7 @@ class Attempts:
             if not served:
                 pool.end(member)
         if isinstance(result, Refused):
-            pool.learn(member, result.outcome)
+            pool.learn(member, result.outcome, self._turn.request.model)
         return result
 
     async def _ask_until_settled(self, member: Member) -> Served | Refused:
@@ -313,7 +319,8 @@ class Attempts:
             return self._refused(UpstreamError(None, server_error("stream_event_too_large", str(error))))
         if reader.failure is not None:
             attempt.status = reader.error_status or attempt.status
-            return self._refused(UpstreamError(reader.error_status, reader.failure), reader.failed_events)
+            refusal = UpstreamError(reader.error_status, reader.failure, limit_id=reader.error_limit_id)
+            return self._refused(refusal, reader.failed_events)
         if not reader.judged:
             return self._refused(UpstreamError(None, server_error("stream_incomplete", reader.unjudged)))
         attempt.first_event_ms = self._turn.elapsed_ms()
@@ -375,8 +382,8 @@ class Attempts:
         if sample is None:
             return None
         services.pool.sampled(member, sample)
-        if not self._turn.native:
-            # OpenAI's own clients do not know the event.
+        if not self._turn.native or not sample.windows:
+            # OpenAI's own clients do not know the event; an account's limit for one model is not the pool's.
             return None
         primary = pool_window(services.pool.candidates(), "primary", now)
         secondary = pool_window(services.pool.candidates(), "secondary", now)
@@ -400,7 +407,8 @@ class Attempts:
             owner = services.pool.member(entry.account_id)
             # Only who has made a compaction can read it: the conversation goes on there.
             compacted = turn.request.makes_compaction
-            moves = compacted or moves_for_good(owner.candidate if owner else None, now)
+            held = owner.candidate if owner else None
+            moves = compacted or moves_for_good(held, now, turn.request.model)
             if moves:
                 self._remember_foreign(turn.request.body)
         services.affinity.served(turn.conversation, account_id, now, moves=moves)

@@ -86,10 +86,10 @@ def _conclude(
     """Write down how it ended, and return what failed; a late failure is judged like an early one."""
     record, stream = turn.record, served.stream
     if trouble is None and stream.terminal in ("response.failed", "error"):
-        trouble = UpstreamError(stream.error_status, stream.error)
+        trouble = UpstreamError(stream.error_status, stream.error, limit_id=stream.error_limit_id)
     if trouble is not None:
         outcome = classify(trouble, services.clock())
-        services.pool.learn(served.member, outcome)
+        services.pool.learn(served.member, outcome, turn.request.model)
         served.attempt.outcome, served.attempt.code = outcome.name, trouble.code or None
         record.status, record.error_code = "error", trouble.code or "upstream_error"
         record.error_message = trouble.message[:500]

@@ -6,10 +6,14 @@ from typing import Any
 
 import msgspec
 
+from usage.windows import model_limit_id
+
 # Vendor events and the preamble come before the event that is judged.
 PREAMBLE = frozenset({"response.created", "response.queued", "response.in_progress"})
 VENDOR_PREFIX = "codex."
 RATE_LIMITS = "codex.rate_limits"
+# With a refusal: which of several limits was reached.
+ACTIVE_LIMIT = "x-codex-active-limit"
 FAILURES = frozenset({"response.failed", "error"})
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 
@@ -52,6 +56,7 @@ class Event(msgspec.Struct):
     # Over a websocket an error says which HTTP status it would have been, under either name.
     status: Any = None
     status_code: Any = None
+    headers: Any = None
 
 
 class EventType(msgspec.Struct):
@@ -86,6 +91,12 @@ def event_error(event: Event) -> dict[str, Any]:
     if event.code or event.message:
         return {"code": event.code, "message": event.message}
     return {}
+
+
+def event_limit_id(event: Event) -> str:
+    """The limit for one model that a failure's own headers name."""
+    headers = event.headers if isinstance(event.headers, dict) else {}
+    return model_limit_id(headers.get(ACTIVE_LIMIT))
 
 
 def event_status(event: Event) -> int | None:

@@ -20,6 +20,7 @@ class Effect(Enum):
     NONE = "none"
     RATE_LIMITED = "rate_limited"
     QUOTA_EXCEEDED = "quota_exceeded"
+    MODEL_LIMITED = "model_limited"
     SIGN_IN_NEEDED = "reauth_required"
     DEACTIVATED = "deactivated"
     TRANSIENT = "transient"
@@ -36,13 +37,17 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`name` is what the record and the explainer show; `reset_at` is unix seconds."""
+    """`name` is what the record and the explainer show; `reset_at` is unix seconds.
+
+    `limit_id`: the limit for one model that was reached.
+    """
 
     name: str
     effect: Effect
     step: Step
     reset_at: float | None = None
     reason: str = ""
+    limit_id: str = ""
 
     @property
     def counts_as_transient(self) -> bool:
@@ -54,12 +59,14 @@ class Outcome:
 class UpstreamError:
     """A refusal of upstream. `status` is None when it came as an event inside a 200.
 
-    `error` is the error object as it came; `body` the raw body, where there was one.
+    `error` is the error object as it came; `body` the raw body, where there was one. `limit_id` names the
+    limit for one model that it is about.
     """
 
     status: int | None
     error: Mapping[str, Any]
     body: bytes = b""
+    limit_id: str = ""
 
     @property
     def code(self) -> str:
@@ -142,11 +149,12 @@ def classify(error: UpstreamError, now: float) -> Outcome:
         return Outcome("quota exceeded", Effect.QUOTA_EXCEEDED, Step.NEXT_ACCOUNT, reset, _reason(error))
     if code in RATE_LIMIT_CODES or status == 429:
         return Outcome(
-            "limit reached",
-            Effect.RATE_LIMITED,
+            "model limit reached" if error.limit_id else "limit reached",
+            Effect.MODEL_LIMITED if error.limit_id else Effect.RATE_LIMITED,
             Step.NEXT_ACCOUNT,
             reset_of(error.error, now),
             _reason(error),
+            error.limit_id,
         )
     if _is_transient(error):
         return Outcome(

@@ -9,10 +9,11 @@ from typing import Protocol
 
 from proxy import limits
 from proxy.outcomes import Effect, Outcome
-from proxy.routing import Ask, Candidate, Choice, Refusal, Window, choose
+from proxy.routing import Ask, Candidate, Choice, ModelLimit, Refusal, Window, choose
 from proxy.snapshot import AccountView, SettingsView, Snapshot
 from usage.quota import Block, lifts_block
-from usage.windows import Sample
+from usage.windows import ModelLimit as LimitReading
+from usage.windows import Sample, WindowReading
 
 
 class Ledger(Protocol):
@@ -100,13 +101,16 @@ class Pool:
         if candidate.is_limited:
             self._lift(member, "a request succeeded")
 
-    def learn(self, member: Member, outcome: Outcome) -> None:
+    def learn(self, member: Member, outcome: Outcome, model: str = "") -> None:
+        """`model` is the one that was asked for."""
         candidate, now = member.candidate, self._clock()
         if outcome.effect is Effect.TRANSIENT:
             candidate.error_count += 1
             candidate.last_error_at = now
         elif outcome.effect in (Effect.RATE_LIMITED, Effect.QUOTA_EXCEEDED):
             self._block(member, outcome, now)
+        elif outcome.effect is Effect.MODEL_LIMITED:
+            self._limit_model(member, outcome, model, now)
         elif outcome.effect is Effect.SIGN_IN_NEEDED and candidate.status != "paused":
             candidate.status, candidate.reason = "reauth_required", outcome.reason
             self._ledger.sign_in_needed(candidate.account_id, outcome.reason, member.token.generation)
@@ -121,13 +125,14 @@ class Pool:
         if block is not None and lifts_block(block, sample):
             self._lift(member, "a fresh reading shows that the window has rolled")
         for reading in sample.windows:
-            window = Window(
-                reading.used_percent, reading.reset_at, reading.window_minutes, sample.recorded_at
-            )
+            window = _window(reading, sample.recorded_at)
             if reading.window == "primary":
                 candidate.primary = window
-            elif reading.window == "secondary":
+            else:
+                # The month takes the week's place where a plan has only that.
                 candidate.secondary = window
+        for limit in sample.model_limits:
+            self._take_model_limit(candidate, limit, sample.recorded_at)
         self._ledger.sample(candidate.account_id, sample)
 
     def token_refreshed(self, account_id: str, token: Token) -> None:
@@ -147,12 +152,35 @@ class Pool:
         candidate.block_window_reset_at = _known_reset(candidate, now)
         self._ledger.block(member)
 
+    def _limit_model(self, member: Member, outcome: Outcome, model: str, now: float) -> None:
+        """A refusal for one model: the same as a reading that shows its limit full."""
+        known = member.candidate.model_limits.get(outcome.limit_id)
+        if known is not None and known.used_up_until(now) is not None:
+            # The refusal's own headers have said so.
+            return
+        reset_at = outcome.reset_at or now + limits.LIMIT_WITHOUT_RESET_S
+        name = "" if known is not None else model
+        full = LimitReading(outcome.limit_id, name, (WindowReading("primary", 100.0, reset_at, None),))
+        self.sampled(member, Sample((), now, "refusal", model_limits=(full,)))
+
+    @staticmethod
+    def _take_model_limit(candidate: Candidate, limit: LimitReading, at: float) -> None:
+        known = candidate.model_limits.get(limit.limit_id)
+        windows = {reading.window: _window(reading, at) for reading in limit.windows}
+        name = limit.name or (known.name if known else limit.limit_id)
+        taken = ModelLimit(name, {**(known.windows if known else {}), **windows})
+        candidate.model_limits = {**candidate.model_limits, limit.limit_id: taken}
+
     def _lift(self, member: Member, cause: str) -> None:
         candidate = member.candidate
         blocked_at = candidate.blocked_at
         candidate.status, candidate.reason = "active", ""
         candidate.blocked_at = candidate.reset_at = candidate.block_window_reset_at = None
         self._ledger.unblock(candidate.account_id, cause, blocked_at)
+
+
+def _window(reading: WindowReading, at: float) -> Window:
+    return Window(reading.used_percent, reading.reset_at, reading.window_minutes, at)
 
 
 def block_of(candidate: Candidate) -> Block | None:
@@ -201,6 +229,7 @@ def _renewed(member: Member | None, view: AccountView, version: int) -> Member:
         candidate.status, candidate.reason = view.status, view.reason
         candidate.blocked_at, candidate.reset_at = view.blocked_at, view.reset_at
         candidate.block_window_reset_at = view.block_window_reset_at
+        candidate.model_limits = view.model_limits
     candidate.primary = _newer(candidate.primary, view.windows.get("primary"))
     candidate.secondary = _newer(
         candidate.secondary, view.windows.get("secondary") or view.windows.get("monthly")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from proxy import limits
 from proxy.strategies import STRATEGIES, earliest_reset
+from usage.windows import is_for_model
 
 
 @dataclass(slots=True)
@@ -24,6 +25,24 @@ class Window:
         return None if self.reset_at is not None and self.reset_at <= now else self.used_percent
 
 
+@dataclass(frozen=True, slots=True)
+class ModelLimit:
+    """A limit that an account has for one model, which `name` is the name of."""
+
+    name: str
+    windows: Mapping[str, Window]
+
+    def used_up_until(self, now: float) -> float | None:
+        """None while it has room, and while nothing current is known."""
+        ends = [
+            window.reset_at or window.recorded_at + limits.LIMIT_WITHOUT_RESET_S
+            for window in self.windows.values()
+            if (window.known_percent(now) or 0.0) >= 100
+        ]
+        until = max(ends, default=0.0)
+        return until if until > now else None
+
+
 @dataclass(slots=True)
 class Candidate:
     """One account as the choice sees it. The pool owns and changes it; choosing only reads."""
@@ -38,6 +57,8 @@ class Candidate:
     block_window_reset_at: float | None = None
     primary: Window | None = None
     secondary: Window | None = None
+    # By the limits' ids.
+    model_limits: Mapping[str, ModelLimit] = field(default_factory=dict)
     weekly_credits: float = 0.0
     in_flight: int = 0
     last_selected_at: float = 0.0
@@ -54,6 +75,14 @@ class Candidate:
         if over < 0:
             return 0.0
         return self.last_error_at + min(limits.BACKOFF_LIMIT_S, limits.BACKOFF_S * 2.0**over)
+
+    def used_up_for(self, model: str, now: float) -> tuple[str, float] | None:
+        """The limit for the model that is used up, by its name, and until when."""
+        for limit in self.model_limits.values():
+            until = limit.used_up_until(now)
+            if until is not None and is_for_model(limit.name, model):
+                return limit.name, until
+        return None
 
     def weekly_used(self, now: float) -> float:
         """Percent of the weekly window, falling back to the 5-hour one, plus what is in flight."""
@@ -87,6 +116,7 @@ class PassedOver:
 class Ask:
     """What the choice depends on besides the accounts."""
 
+    model: str = ""
     affinity: str | None = None
     # Accounts that were asked in this request already.
     excluded: Mapping[str, PassedOver] = field(default_factory=dict)
@@ -131,6 +161,13 @@ class Refusal:
         return min(times, default=None)
 
 
+_OUT = {
+    "paused": "paused by the operator",
+    "reauth_required": "sign-in needed",
+    "deactivated": "closed by upstream",
+}
+
+
 def obstacle(candidate: Candidate, ask: Ask, now: float) -> PassedOver | None:
     """Why this account cannot serve now; None when it can."""
     if ask.accounts is not None and candidate.account_id not in ask.accounts:
@@ -147,17 +184,16 @@ def obstacle(candidate: Candidate, ask: Ask, now: float) -> PassedOver | None:
     if candidate.plan_type in ask.plans_without_model:
         reason = f"its plan ({candidate.plan_type}) does not have the model"
         return PassedOver(candidate.account_id, candidate.label, reason, is_unsuited=True)
-    if candidate.status == "paused":
-        return passed_over("paused by the operator")
-    if candidate.status == "reauth_required":
-        return passed_over(f"sign-in needed: {candidate.reason}" if candidate.reason else "sign-in needed")
-    if candidate.status == "deactivated":
-        return passed_over(
-            f"closed by upstream: {candidate.reason}" if candidate.reason else "closed by upstream"
-        )
+    if candidate.status in _OUT:
+        words = _OUT[candidate.status]
+        has_reason = candidate.reason and candidate.status != "paused"
+        return passed_over(f"{words}: {candidate.reason}" if has_reason else words)
     if candidate.is_limited and candidate.reset_at is not None and candidate.reset_at > now:
         limit = "quota used up" if candidate.status == "quota_exceeded" else "usage limit reached"
         return passed_over(limit, candidate.reset_at, by_limit=True)
+    if (used_up := candidate.used_up_for(ask.model, now)) is not None:
+        name, until = used_up
+        return passed_over(f"its limit for {name} is used up", until, by_limit=True)
     if ask.only is not None and candidate.account_id != ask.only:
         return passed_over("does not have the compacted history or the files of this request")
     return None
@@ -212,9 +248,12 @@ def _kept(able: list[Candidate], ask: Ask, now: float) -> Candidate | None:
     return own
 
 
-def moves_for_good(candidate: Candidate | None, now: float) -> bool:
+def moves_for_good(candidate: Candidate | None, now: float, model: str = "") -> bool:
     """Whether a conversation leaves this account: through a short block others serve, and it returns."""
     if candidate is None:
+        return True
+    used_up = candidate.used_up_for(model, now)
+    if used_up is not None and used_up[1] - now > limits.AFFINITY_BLOCK_S:
         return True
     if candidate.is_limited and candidate.reset_at is not None and candidate.reset_at > now:
         return candidate.reset_at - now > limits.AFFINITY_BLOCK_S

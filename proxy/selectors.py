@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -18,19 +19,22 @@ from proxy.catalogue import Catalogue, Key
 from proxy.firewall_services import firewall_networks
 from proxy.key_selectors import key_views
 from proxy.models import ModelCatalogue, Settings, StickySession
-from proxy.routing import Window
+from proxy.routing import ModelLimit, Window
 from proxy.snapshot import AccountView, SettingsView, Snapshot
 from usage.capacity import weekly_credits
-from usage.models import CurrentWindow
-from usage.selectors import current_windows
+from usage.models import CurrentWindow, ModelLimitWindow
+from usage.selectors import current_windows, model_limit_windows
 
 
 @transaction.atomic
 def load_snapshot() -> Snapshot:
     """The version is read first: what changes meanwhile is seen again at the next one."""
     version = current_version()
-    windows = current_windows()
-    accounts = tuple(_view(account, windows.get(account.pk, {})) for account in accounts_for_pool())
+    windows, limited = current_windows(), model_limit_windows()
+    accounts = tuple(
+        _view(account, windows.get(account.pk, {}), limited.get(account.pk, []))
+        for account in accounts_for_pool()
+    )
     row = _settings_row()
     return Snapshot(version, accounts, _settings(row), _access(row))
 
@@ -58,7 +62,9 @@ def _access(row: Settings) -> AccessView:
     )
 
 
-def _view(account: Account, windows: dict[str, CurrentWindow]) -> AccountView:
+def _view(
+    account: Account, windows: dict[str, CurrentWindow], limited: list[ModelLimitWindow]
+) -> AccountView:
     credential = account.credential
     return AccountView(
         account_id=account.pk,
@@ -75,10 +81,20 @@ def _view(account: Account, windows: dict[str, CurrentWindow]) -> AccountView:
         generation=credential.generation,
         windows={name: _window(row) for name, row in windows.items()},
         weekly_credits=weekly_credits(account.plan_type),
+        model_limits=_model_limits(limited),
     )
 
 
-def _window(row: CurrentWindow) -> Window:
+def _model_limits(rows: list[ModelLimitWindow]) -> dict[str, ModelLimit]:
+    windows: dict[str, dict[str, Window]] = defaultdict(dict)
+    names: dict[str, str] = {}
+    for row in rows:
+        windows[row.limit_id][row.window] = _window(row)
+        names[row.limit_id] = row.name or names.get(row.limit_id, "")
+    return {key: ModelLimit(names[key] or key, found) for key, found in windows.items()}
+
+
+def _window(row: CurrentWindow | ModelLimitWindow) -> Window:
     return Window(row.used_percent, _seconds(row.reset_at), row.window_minutes, row.recorded_at.timestamp())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from proxy import limits
 from proxy.access import AccessView
 from proxy.affinity import Ages
-from proxy.routing import Window
+from proxy.routing import ModelLimit, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class AccountView:
     generation: int
     windows: Mapping[str, Window]
     weekly_credits: float
+    model_limits: Mapping[str, ModelLimit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from proxy.events import (
     Usage,
     decode_event,
     event_error,
+    event_limit_id,
     event_status,
     event_type,
 )
@@ -69,6 +70,8 @@ class Reader(ABC):
         self.terminal = ""
         self.error: dict[str, Any] = {}
         self.error_status: int | None = None
+        # The limit for one model that the failure is about.
+        self.error_limit_id = ""
         self.response_id = ""
         self.model = ""
         self.service_tier = ""
@@ -170,6 +173,7 @@ class EventStream(Reader):
             self._learn_response(decoded.response)
         if kind in FAILURES:
             self.error, self.error_status = event_error(decoded), event_status(decoded)
+            self.error_limit_id = event_limit_id(decoded)
 
     def _rewritten(self, event: bytes) -> bytes:
         try:

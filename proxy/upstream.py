@@ -9,7 +9,9 @@ import msgspec
 
 from codexproxy.http import Headers, HttpClient, Response, ResponseTooLarge, Timeouts, TransportFailed
 from proxy import limits
+from proxy.events import ACTIVE_LIMIT
 from proxy.outcomes import UpstreamError
+from usage.windows import model_limit_id
 
 
 class Refusing(Protocol):
@@ -17,6 +19,7 @@ class Refusing(Protocol):
 
     @property
     def status(self) -> int: ...
+    def header(self, name: bytes) -> str | None: ...
     async def read(self, limit: int) -> bytes: ...
 
 
@@ -58,7 +61,8 @@ async def refusal_of(response: Refusing) -> UpstreamError:
     if not any(isinstance(error.get(name), str) and error[name] for name in ("message", "code", "type")):
         error = {**error, "message": _status_text(response.status)}
     # HTML and empty bodies are not passed on: the envelope takes their place.
-    return UpstreamError(response.status, error, body if payload else b"")
+    limit_id = model_limit_id(response.header(ACTIVE_LIMIT.encode()))
+    return UpstreamError(response.status, error, body if payload else b"", limit_id)
 
 
 def _object(body: bytes) -> dict[str, Any]:

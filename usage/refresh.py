@@ -29,6 +29,8 @@ TIMEOUT_S = 10.0
 BODY_LIMIT = 256 * 1024
 RETRIES_S = (0.5, 2.0)
 LEFT_ALONE_S = 300.0
+# Answers keep an account's own windows fresh; the rest of the figures comes only from here.
+WHOLE_EVERY_S = 300.0
 _ASKED = (Account.Status.ACTIVE, Account.Status.RATE_LIMITED, Account.Status.QUOTA_EXCEEDED)
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -41,6 +43,7 @@ class _Asked:
     chatgpt_account_id: str | None
     access_token: str
     generation: int
+    is_fresh: bool = False
 
 
 class UsageRefresher:
@@ -63,16 +66,23 @@ class UsageRefresher:
         self._interval_s = interval_s
         self._pause = pause
         self._left_alone: dict[str, float] = {}
+        self._read_at: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Ask for every account that is due; helper requests never change an account's state."""
-        due = await self._thread.run(_due, self._interval_s)
-        due = [asked for asked in due if self._left_alone.get(asked.account_id, 0.0) <= time.monotonic()]
+        """Ask for every account that is due. A request that fails changes no account's state."""
+        now = time.monotonic()
+        due = [
+            asked
+            for asked in await self._thread.run(_asked, self._interval_s)
+            if self._left_alone.get(asked.account_id, now) <= now
+            and (not asked.is_fresh or now - self._read_at.setdefault(asked.account_id, now) >= WHOLE_EVERY_S)
+        ]
         for position, asked in enumerate(due):
             # Spread out, never in step: a whole pool must not ask at the same moment.
             gap_s = self._interval_s / len(due) * random.uniform(0.3, 0.7)
             if position and not await self._pause(gap_s):
                 return
+            self._read_at[asked.account_id] = time.monotonic()
             if not await self._refresh(asked):
                 self._left_alone[asked.account_id] = time.monotonic() + LEFT_ALONE_S
 
@@ -137,8 +147,8 @@ def usage_url(base_url: str) -> str:
     return base + "/wham/usage"
 
 
-def _due(interval_s: float) -> list[_Asked]:
-    """Accounts in use whose newest reading is older than the interval."""
+def _asked(interval_s: float) -> list[_Asked]:
+    """Accounts in use; fresh are those whose newest reading is not older than the interval."""
     fresh_since = timezone.now() - timedelta(seconds=interval_s)
     windows = current_windows()
     return [
@@ -147,10 +157,10 @@ def _due(interval_s: float) -> list[_Asked]:
             upstream_account_id(account),
             account.credential.access_token,
             account.credential.generation,
+            any(row.recorded_at > fresh_since for row in windows.get(account.pk, {}).values()),
         )
         for account in accounts_for_pool()
         if account.status in _ASKED
-        and not any(row.recorded_at > fresh_since for row in windows.get(account.pk, {}).values())
     ]
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from accounts.models import Account
 from usage.capacity import capacity_credits
-from usage.models import CurrentWindow, WindowSample
+from usage.models import CurrentWindow, ModelLimitWindow, WindowSample
 from usage.pace import Forecast, Reading, Share, pool_forecast, use_rate
 
 # How far back the present rate of use is looked for.
@@ -19,6 +19,14 @@ def current_windows() -> dict[str, dict[str, CurrentWindow]]:
     found: dict[str, dict[str, CurrentWindow]] = defaultdict(dict)
     for row in CurrentWindow.objects.all():
         found[row.account_id][row.window] = row
+    return dict(found)
+
+
+def model_limit_windows() -> dict[str, list[ModelLimitWindow]]:
+    """account id → the newest readings of its limits for single models, in one query."""
+    found: dict[str, list[ModelLimitWindow]] = defaultdict(list)
+    for row in ModelLimitWindow.objects.order_by("limit_id", "window"):
+        found[row.account_id].append(row)
     return dict(found)
 
 

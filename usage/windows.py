@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ _LONGEST_MINUTES = 400 * _DAY_MINUTES
 _MOST_PERCENT = 10_000.0
 # What a reset may lie ahead when a window does not say how long it is.
 _UNTOLD_MINUTES = 31 * _DAY_MINUTES
+# Limits for single models that one answer may tell of; upstream has a few.
+_MOST_MODEL_LIMITS = 32
+_MODEL_HEADER = re.compile(r"x-(.{1,80})-(?:primary|secondary)-used-percent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,67 +38,150 @@ class Credits:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelLimit:
+    """A limit beside the account's own. `name` is the model that it is for; "" where it is not told."""
+
+    limit_id: str
+    name: str
+    windows: tuple[WindowReading, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """What one answer said of an account. `recorded_at` is unix seconds."""
+    """What one answer said of an account. `recorded_at` is unix seconds.
+
+    `is_whole`: it tells of every window and limit that there is. `is_allowed`: upstream's own word on
+    whether the account may be used; with credits it may beyond its windows.
+    """
 
     windows: tuple[WindowReading, ...]
     recorded_at: float
     source: str
     plan_type: str | None = None
     credits: Credits | None = None
+    model_limits: tuple[ModelLimit, ...] = ()
+    is_whole: bool = False
+    is_allowed: bool | None = None
 
 
 def sample_from_headers(headers: Iterable[tuple[bytes, bytes]], now: float) -> Sample | None:
     """From x-codex-primary-used-percent and its companions; None without them."""
     found = {
-        name[8:].decode("latin-1"): value.decode("latin-1")
-        for name, value in headers
-        if name.startswith(b"x-codex-")
+        name.decode("latin-1"): value.decode("latin-1") for name, value in headers if name.startswith(b"x-")
     }
-    raw = {
-        name: {
-            "used_percent": found.get(f"{name}-used-percent"),
-            "window_minutes": found.get(f"{name}-window-minutes"),
-            "reset_at": found.get(f"{name}-reset-at"),
-        }
-        for name in ("primary", "secondary")
-    }
+    windows = _windows(_header_windows(found, _FAMILY), now)
+    limits = _model_limits((_header_limit(found, family) for family in _families(found)), now)
+    if not windows and not limits:
+        return None
     credits = {
-        "has_credits": found.get("credits-has-credits"),
-        "unlimited": found.get("credits-unlimited"),
-        "balance": found.get("credits-balance"),
+        name: found.get(f"x-codex-credits-{name.replace('_', '-')}")
+        for name in ("has_credits", "unlimited", "balance")
     }
-    return _sample(raw, credits, now, "headers", None)
+    return Sample(windows, now, "headers", None, _credits(credits), limits)
+
+
+def model_limit_id(named: object) -> str:
+    """The limit for one model that a refusal names; "" for the account's own."""
+    limit_id = _limit_id(named)
+    return "" if limit_id == _FAMILY else limit_id
 
 
 def sample_from_event(event: Mapping[str, Any], now: float) -> Sample | None:
-    """From a codex.rate_limits event; None when it is about another family of limits."""
-    for name in ("metered_limit_name", "limit_name", "limit_id"):
-        family = event.get(name)
-        if family not in (None, "", _FAMILY):
-            return None
+    """From a codex.rate_limits event; None where it tells nothing."""
+    named = [event.get(name) for name in ("metered_limit_name", "limit_id", "limit_name")]
+    named = [name for name in named if name not in (None, "")]
     raw = _mapping(event.get("rate_limits"))
-    return _sample(raw, _mapping(event.get("credits")), now, "event", _text(event.get("plan_type")))
+    if all(_limit_id(name) == _FAMILY for name in named):
+        windows = _windows(raw, now)
+        credits, plan = _credits(_mapping(event.get("credits"))), _text(event.get("plan_type"))
+        return Sample(windows, now, "event", plan, credits) if windows else None
+    limit = {"metered_feature": named[0], "limit_name": event.get("limit_name"), "rate_limit": raw}
+    limits = _model_limits([limit], now)
+    return Sample((), now, "event", model_limits=limits) if limits else None
 
 
 def sample_from_usage(payload: Mapping[str, Any], now: float) -> Sample | None:
     """From the answer of the usage endpoint."""
     limits = _mapping(payload.get("rate_limit"))
-    raw = {"primary": limits.get("primary_window"), "secondary": limits.get("secondary_window")}
-    return _sample(raw, _mapping(payload.get("credits")), now, "usage", _text(payload.get("plan_type")))
+    windows = _windows(_payload_windows(limits), now)
+    if not windows:
+        return None
+    additional = payload.get("additional_rate_limits")
+    return Sample(
+        windows,
+        now,
+        "usage",
+        _text(payload.get("plan_type")),
+        _credits(_mapping(payload.get("credits"))),
+        _model_limits((_mapping(limit) for limit in additional), now) if isinstance(additional, list) else (),
+        is_whole=True,
+        is_allowed=_flag(limits.get("allowed")),
+    )
 
 
-def _sample(
-    raw: Mapping[str, Any], credits: Mapping[str, Any], now: float, source: str, plan: str | None
-) -> Sample | None:
+def is_for_model(limit_name: str, model: str) -> bool:
+    """Whether a limit of that name holds for the model: it is named for it, or for what it begins with."""
+    name, asked = _slug(limit_name), _slug(model)
+    return bool(name) and f"{asked}-".startswith(f"{name}-")
+
+
+def _slug(name: str) -> str:
+    return "-".join(name.lower().replace("_", " ").split())
+
+
+def _header_windows(found: Mapping[str, str], family: str) -> dict[str, dict[str, str | None]]:
+    return {
+        name: {
+            "used_percent": found.get(f"x-{family}-{name}-used-percent"),
+            "window_minutes": found.get(f"x-{family}-{name}-window-minutes"),
+            "reset_at": found.get(f"x-{family}-{name}-reset-at"),
+        }
+        for name in ("primary", "secondary")
+    }
+
+
+def _families(found: Mapping[str, str]) -> list[str]:
+    """The limits for single models that the headers tell of, as their names spell them."""
+    matches = (_MODEL_HEADER.fullmatch(name) for name in found)
+    return sorted({match[1] for match in matches if match is not None} - {_FAMILY})
+
+
+def _header_limit(found: Mapping[str, str], family: str) -> Mapping[str, Any]:
+    return {
+        "metered_feature": family,
+        "limit_name": found.get(f"x-{family}-limit-name"),
+        "rate_limit": _header_windows(found, family),
+    }
+
+
+def _payload_windows(limits: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: limits.get(f"{name}_window", limits.get(name)) for name in ("primary", "secondary")}
+
+
+def _model_limits(given: Iterable[Mapping[str, Any]], now: float) -> tuple[ModelLimit, ...]:
+    found: dict[str, ModelLimit] = {}
+    for raw in given:
+        name = _text(raw.get("limit_name")) or ""
+        limit_id = _limit_id(raw.get("metered_feature")) or _limit_id(name)
+        windows = _windows(_payload_windows(_mapping(raw.get("rate_limit"))), now)
+        if limit_id and limit_id != _FAMILY and windows and len(found) < _MOST_MODEL_LIMITS:
+            found[limit_id] = ModelLimit(limit_id, name[:120], windows)
+    return tuple(found.values())
+
+
+def _limit_id(value: object) -> str:
+    """As payloads spell it: headers cannot have its underscores."""
+    text = _text(value) or ""
+    return text.strip().lower().replace("-", "_").replace(" ", "_")[:80]
+
+
+def _windows(raw: Mapping[str, Any], now: float) -> tuple[WindowReading, ...]:
     readings = [
         reading
         for name in ("primary", "secondary")
         if (reading := _reading(name, _mapping(raw.get(name)), now)) is not None
     ]
-    if not readings:
-        return None
-    return Sample(tuple(_renamed(readings)), now, source, plan, _credits(credits))
+    return tuple(_renamed(readings))
 
 
 def _reading(name: str, raw: Mapping[str, Any], now: float) -> WindowReading | None:

@@ -363,3 +363,59 @@ async def test_upstream_answers_are_closed_whatever_happens() -> None:
     plane = DataPlane(view("a"), view("b"), script={"a": [limit()]})
     await plane.serve()
     assert all(response.closed for response in plane.upstream.responses)
+
+
+def model_limit() -> FakeResponse:
+    headers = [
+        (b"x-codex-active-limit", b"codex_other"),
+        (b"x-codex-other-limit-name", b"gpt-5.5-sonic"),
+        (b"x-codex-other-primary-used-percent", b"100"),
+        (b"x-codex-other-primary-window-minutes", b"300"),
+        (b"x-codex-other-primary-reset-at", str(int(NOW + 900)).encode()),
+    ]
+    return refusal(429, {"type": "usage_limit_reached", "message": "limit"}, headers=headers)
+
+
+async def test_a_limit_for_one_model_leaves_the_account_to_the_others() -> None:
+    plane = DataPlane(view("a"), view("b"), script={"a": [model_limit()]})
+    turn = await plane.serve(model="gpt-5.5-sonic")
+    assert plane.upstream.asked == ["a", "b"]
+    assert turn.record.attempts[0].outcome == "model limit reached"
+    assert turn.record.routing["passed_over"] == [
+        {"account_id": "a", "reason": "model limit reached", "until": NOW + 900}
+    ]
+    assert plane.candidate("a").status == "active"
+    later = await plane.serve(model="gpt-5.5-sonic")
+    assert plane.upstream.asked == ["a", "b", "b"]
+    assert later.record.routing["passed_over"] == [
+        {"account_id": "a", "reason": "its limit for gpt-5.5-sonic is used up", "until": NOW + 900}
+    ]
+    await plane.serve(model="gpt-5.5")
+    await plane.serve(model="gpt-5.5")
+    assert "a" in plane.upstream.asked[3:]
+
+
+async def test_a_limit_for_one_model_that_all_have_reached_is_a_limit_with_its_reset() -> None:
+    plane = DataPlane(view("a"), script={"a": [model_limit()]})
+    for _ in range(2):
+        error = await surfaced(plane, model="gpt-5.5-sonic")
+        assert (error.status, error.type, error.extra["resets_at"]) == (
+            429,
+            "usage_limit_reached",
+            int(NOW + 900),
+        )
+    assert plane.upstream.asked == ["a"]
+
+
+async def test_a_reading_of_one_account_s_limit_for_a_model_is_not_told_to_the_client() -> None:
+    told = event(
+        "codex.rate_limits",
+        metered_limit_name="codex_other",
+        limit_name="gpt-5.5-sonic",
+        rate_limits={"primary": {"used_percent": 100, "reset_at": NOW + 60}},
+    )
+    plane = DataPlane(view("a"), script={"a": [ok(CREATED + told + DELTA, COMPLETED)]})
+    served = await Attempts(plane.turn(), plane.services).run()
+    assert served.first == CREATED + DELTA
+    await served.close()
+    assert plane.candidate("a").model_limits["codex_other"].used_up_until(NOW) == NOW + 60

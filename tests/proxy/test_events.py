@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from proxy.events import decode_event, event_error, event_status, event_type
+from proxy.events import decode_event, event_error, event_limit_id, event_status, event_type
 
 
 def test_the_type_is_found_wherever_it_stands() -> None:
@@ -34,3 +34,14 @@ def test_a_websockets_error_says_its_status_under_either_name() -> None:
     ]
     decoded = [decode_event(data) for data in told]
     assert [event_status(event) for event in decoded if event] == [429, 401, None, None]
+
+
+def test_a_failure_s_own_headers_name_the_limit_for_one_model() -> None:
+    told = [
+        b'{"type":"error","headers":{"x-codex-active-limit":"codex_other"}}',
+        b'{"type":"error","headers":{"x-codex-active-limit":"codex"}}',
+        b'{"type":"error","headers":["x-codex-active-limit"]}',
+        b'{"type":"error"}',
+    ]
+    decoded = [decode_event(data) for data in told]
+    assert [event_limit_id(event) for event in decoded if event] == ["codex_other", "", "", ""]

@@ -46,6 +46,13 @@ def test_each_refusal_has_one_meaning(status: int | None, error: dict, effect: E
     assert (outcome.effect, outcome.step) == (effect, step)
 
 
+def test_a_limit_for_one_model_is_none_of_the_account() -> None:
+    error = UpstreamError(429, {"type": "usage_limit_reached", "resets_at": NOW + 60}, limit_id="codex_other")
+    outcome = classify(error, NOW)
+    assert (outcome.effect, outcome.step) == (Effect.MODEL_LIMITED, Step.NEXT_ACCOUNT)
+    assert (outcome.limit_id, outcome.reset_at) == ("codex_other", NOW + 60)
+
+
 def test_a_limit_carries_its_reset_and_a_quota_without_one_ends_in_an_hour() -> None:
     limited = classify(UpstreamError(429, {"type": "usage_limit_reached", "resets_at": NOW + 60}), NOW)
     without = classify(UpstreamError(429, {"code": "insufficient_quota"}), NOW)

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from proxy.outcomes import Effect, Outcome, Step
 from proxy.pool import Token
-from proxy.routing import Window
+from proxy.routing import Ask, Choice, Refusal, Window
+from proxy.routing import ModelLimit as KnownLimit
 from tests.proxy.fakes import NOW, DataPlane, view
-from usage.windows import Sample, WindowReading
+from usage.windows import ModelLimit, Sample, WindowReading
 
 LIMIT = Outcome("limit reached", Effect.RATE_LIMITED, Step.NEXT_ACCOUNT, NOW + 600)
 FAILURE = Outcome("upstream error", Effect.TRANSIENT, Step.NEXT_ACCOUNT)
@@ -116,3 +117,46 @@ def test_requests_in_flight_survive_a_snapshot() -> None:
     plane.swap(view("a"), version=2)
     plane.pool.end(member)
     assert plane.candidate("a").in_flight == 0
+
+
+MODEL_LIMIT = Outcome(
+    "model limit reached", Effect.MODEL_LIMITED, Step.NEXT_ACCOUNT, NOW + 600, limit_id="codex_other"
+)
+
+
+def test_a_refusal_for_one_model_holds_the_account_back_for_that_model_only() -> None:
+    plane = DataPlane(view("a"))
+    plane.pool.learn(plane.pool.member("a"), MODEL_LIMIT, "gpt-5.5-sonic")
+    refusal = plane.pool.choose(Ask(model="gpt-5.5-sonic"))
+    assert isinstance(refusal, Refusal)
+    assert refusal.earliest_return == NOW + 600
+    assert isinstance(plane.pool.choose(Ask(model="gpt-5.5")), Choice)
+    assert plane.candidate("a").status == "active"
+    ((kind, account_id, told),) = plane.ledger.told
+    assert (kind, account_id, told.source) == ("sample", "a", "refusal")
+
+
+def test_a_refusal_adds_nothing_to_a_reading_that_shows_the_limit_full() -> None:
+    plane = DataPlane(view("a"))
+    member = plane.pool.member("a")
+    full = ModelLimit("codex_other", "GPT-5.5-Sonic", (WindowReading("secondary", 100, NOW + 9000, 10_080),))
+    plane.pool.sampled(member, Sample((), NOW, "headers", model_limits=(full,)))
+    plane.pool.learn(member, MODEL_LIMIT, "gpt-5.5-sonic")
+    assert len(plane.ledger.told) == 1
+    limit = plane.candidate("a").model_limits["codex_other"]
+    assert (limit.name, limit.used_up_until(NOW)) == ("GPT-5.5-Sonic", NOW + 9000)
+
+
+def test_a_limit_that_is_no_longer_told_goes_with_the_snapshot() -> None:
+    limits = {"codex_other": KnownLimit("GPT-5.5-Sonic", {"primary": Window(100, NOW + 60, 300, NOW)})}
+    plane = DataPlane(view("a", model_limits=limits))
+    assert isinstance(plane.pool.choose(Ask(model="gpt-5.5-sonic")), Refusal)
+    plane.swap(view("a"), version=2)
+    assert isinstance(plane.pool.choose(Ask(model="gpt-5.5-sonic")), Choice)
+
+
+def test_a_month_takes_the_place_of_the_week() -> None:
+    plane = DataPlane(view("a", windows={}))
+    month = WindowReading("monthly", 70, NOW + 86_400, 43_200)
+    plane.pool.sampled(plane.pool.member("a"), Sample((month,), NOW, "headers"))
+    assert plane.candidate("a").secondary == Window(70, NOW + 86_400, 43_200, NOW)

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.routing import Ask, Candidate, Choice, PassedOver, Refusal, Window, choose, moves_for_good
+from proxy.routing import (
+    Ask,
+    Candidate,
+    Choice,
+    ModelLimit,
+    PassedOver,
+    Refusal,
+    Window,
+    choose,
+    moves_for_good,
+)
 
 NOW = 1_700_000_000.0
 
@@ -176,3 +186,42 @@ def test_a_plan_that_lacks_the_model_says_nothing_about_the_pool_s_limits() -> N
     assert isinstance(refusal, Refusal)
     assert refusal.only_limits
     assert refusal.passed_over[0].reason == "its plan (plus) does not have the model"
+
+
+def sonic(used: float, *, reset_at: float | None = NOW + 7200, at: float = NOW) -> dict[str, ModelLimit]:
+    return {"codex_other": ModelLimit("GPT-5.5-Sonic", {"primary": Window(used, reset_at, 300, at)})}
+
+
+def test_an_account_whose_limit_for_a_model_is_used_up_is_passed_over_for_that_model_only() -> None:
+    pool = [account("a", model_limits=sonic(100)), account("b", used=90)]
+    for model in ("gpt-5.5-sonic", "gpt-5.5-sonic-2026-10-01"):
+        choice = choose(pool, Ask(model=model, strategy="usage_weighted"), NOW, random.Random(1))
+        assert isinstance(choice, Choice)
+        assert choice.account_id == "b"
+        (passed,) = choice.passed_over
+        assert (passed.reason, passed.until) == ("its limit for GPT-5.5-Sonic is used up", NOW + 7200)
+    assert chosen(pool, model="gpt-5.5", strategy="usage_weighted") == "a"
+
+
+def test_a_pool_whose_limit_for_a_model_is_used_up_comes_back_at_its_reset() -> None:
+    refusal = choose(
+        [account("a", model_limits=sonic(100))], Ask(model="gpt-5.5-sonic"), NOW, random.Random(1)
+    )
+    assert isinstance(refusal, Refusal)
+    assert (refusal.only_limits, refusal.earliest_return) == (True, NOW + 7200)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [sonic(99), sonic(100, reset_at=NOW), sonic(100, reset_at=None, at=NOW - 60)],
+    ids=["room", "elapsed", "no reset told"],
+)
+def test_a_limit_for_a_model_holds_nobody_back_without_proof(limits: dict[str, ModelLimit]) -> None:
+    assert chosen([account("a", model_limits=limits)], model="gpt-5.5-sonic") == "a"
+
+
+def test_a_conversation_leaves_an_account_whose_limit_for_its_model_is_used_up_for_long() -> None:
+    candidate = account("a", model_limits=sonic(100))
+    assert moves_for_good(candidate, NOW, "gpt-5.5-sonic")
+    assert not moves_for_good(candidate, NOW, "gpt-5.5")
+    assert not moves_for_good(account("a", model_limits=sonic(100, reset_at=NOW + 60)), NOW, "gpt-5.5-sonic")

@@ -23,7 +23,7 @@ from usage.refresh import UsageRefresher, usage_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-USAGE = {
+USAGE: dict[str, Any] = {
     "plan_type": "plus",
     "rate_limit": {
         "primary_window": {"used_percent": 12, "limit_window_seconds": 18_000, "reset_after_seconds": 9000},
@@ -197,6 +197,36 @@ def test_an_account_with_a_fresh_reading_is_left_out(world: World, age_s: float,
     CurrentWindow.objects.create(account=account, window="primary", used_percent=1, recorded_at=recorded_at)
     world.run()
     assert len(world.backend.calls) == calls
+
+
+@pytest.mark.parametrize(("whole_every_s", "calls"), [(300.0, 0), (0.0, 1)])
+def test_an_account_that_answers_keep_fresh_is_asked_now_and_then_for_the_rest(
+    world: World, monkeypatch: pytest.MonkeyPatch, whole_every_s: float, calls: int
+) -> None:
+    monkeypatch.setattr(refresh, "WHOLE_EVERY_S", whole_every_s)
+    account = make_account("acc-1_a")
+    CurrentWindow.objects.create(
+        account=account, window="primary", used_percent=1, recorded_at=timezone.now(), source="headers"
+    )
+    world.run()
+    assert len(world.backend.calls) == calls
+
+
+def test_an_early_reset_lifts_a_limit(world: World) -> None:
+    account = make_account("acc-1_a")
+    resets_at = timezone.now() + timedelta(hours=3)
+    full = USAGE["rate_limit"]["primary_window"] | {"used_percent": 100, "reset_after_seconds": 10_800}
+    world.backend.answers = [Answer(content=USAGE | {"rate_limit": {"primary_window": full}})]
+    world.run()
+    account.refresh_from_db()
+    assert account.status == Account.Status.RATE_LIMITED
+    assert account.reset_at is not None
+    assert abs(account.reset_at - resets_at) < timedelta(minutes=1)
+    CurrentWindow.objects.update(recorded_at=timezone.now() - timedelta(seconds=90))
+    world.backend.answers = [Answer()]
+    world.run()
+    account.refresh_from_db()
+    assert (account.status, account.reset_at) == (Account.Status.ACTIVE, None)
 
 
 def test_a_refused_token_is_renewed_once(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection
@@ -13,9 +14,9 @@ from accounts import changes
 from accounts.models import Account, AccountEvent
 from accounts.services import account_block
 from tests.builders import NOW, make_account
-from usage.models import CurrentWindow, WindowSample
+from usage.models import AccountCredits, CurrentWindow, ModelLimitWindow, WindowSample
 from usage.services import sample_store, samples_trim
-from usage.windows import Sample, WindowReading
+from usage.windows import Credits, ModelLimit, Sample, WindowReading
 
 pytestmark = pytest.mark.django_db
 
@@ -31,6 +32,7 @@ def sample(
     at: float = 0,
     reset_at: float | None = AT + HOUR,
     plan: str | None = None,
+    **more: Any,
 ) -> Sample:
     """`at` is seconds after NOW."""
     windows = (
@@ -38,7 +40,7 @@ def sample(
         for name, used, minutes in (("primary", primary, 300), ("secondary", secondary, 10_080))
         if used is not None
     )
-    return Sample(tuple(windows), AT + at, "usage", plan)
+    return Sample(tuple(windows), AT + at, "usage", plan, **more)
 
 
 def store(stored: Sample, account_id: str = ACCOUNT) -> int | None:
@@ -215,6 +217,123 @@ def test_a_paused_account_stays_paused() -> None:
     Account.objects.update(status=Account.Status.PAUSED, blocked_at=NOW)
     store(sample(2, at=10, reset_at=AT + 5 * HOUR))
     assert status() == Account.Status.PAUSED
+
+
+def whole(primary: float | None, secondary: float | None = None, **more: Any) -> Sample:
+    """As the usage endpoint tells it."""
+    return sample(primary, secondary, is_whole=True, **more)
+
+
+def test_a_window_that_is_full_begins_a_limit() -> None:
+    version = store(whole(100, 30))
+    account = Account.objects.get()
+    assert (account.status, account.status_reason) == ("rate_limited", "the 5-hour window is used up")
+    assert (account.blocked_at, account.reset_at) == (NOW, NOW + timedelta(hours=1))
+    assert version == changes.current_version()
+
+
+def test_a_week_that_is_full_is_a_quota() -> None:
+    store(whole(30, 100))
+    assert status() == Account.Status.QUOTA_EXCEEDED
+
+
+def test_what_upstream_allows_beyond_a_window_is_no_limit() -> None:
+    store(whole(100, is_allowed=True))
+    assert status() == Account.Status.ACTIVE
+
+
+def test_the_last_answer_of_a_window_does_not_begin_a_limit() -> None:
+    store(sample(100))
+    assert status() == Account.Status.ACTIVE
+
+
+def test_a_full_window_that_rolls_early_serves_again() -> None:
+    store(whole(100, 30))
+    store(whole(100, 30, at=60))
+    assert status() == Account.Status.RATE_LIMITED
+    store(whole(1, 30, at=120, reset_at=AT + 5 * HOUR))
+    assert status() == Account.Status.ACTIVE
+
+
+def test_a_limit_whose_time_is_over_ends_with_the_next_reading() -> None:
+    block(reset_at=AT + 60)
+    store(whole(50, at=59))
+    assert status() == Account.Status.RATE_LIMITED
+    store(whole(50, at=61))
+    assert status() == Account.Status.ACTIVE
+
+
+def test_a_limit_without_an_end_takes_that_of_the_window() -> None:
+    Account.objects.update(status="rate_limited", blocked_at=NOW, status_reason="refused")
+    store(whole(50, at=10))
+    account = Account.objects.get()
+    assert (account.status, account.status_reason) == ("rate_limited", "refused")
+    assert (account.blocked_at, account.reset_at) == (NOW, NOW + timedelta(hours=1))
+
+
+def test_a_short_limit_lasts_until_the_end_of_a_window_that_is_full() -> None:
+    block(reset_at=AT + 120)
+    store(whole(100, at=10))
+    assert Account.objects.get().reset_at == NOW + timedelta(hours=1)
+    before = changes.current_version()
+    store(whole(100, at=20, reset_at=AT + HOUR + 5))
+    assert changes.current_version() == before
+
+
+def test_windows_that_the_plan_no_longer_has_are_forgotten() -> None:
+    store(whole(50, 60))
+    month = WindowReading("monthly", 5, AT + 20 * HOUR, 43_200)
+    store(Sample((month,), AT + 5, "headers"))
+    assert CurrentWindow.objects.count() == 3
+    before = changes.current_version()
+    assert store(Sample((month,), AT + 10, "usage", is_whole=True)) == before + 1
+    assert [row.window for row in CurrentWindow.objects.all()] == ["monthly"]
+
+
+def sonic(used: float, name: str = "GPT-5.5-Sonic") -> ModelLimit:
+    return ModelLimit("codex_other", name, (WindowReading("primary", used, AT + HOUR, 300),))
+
+
+def test_a_limit_for_one_model_is_kept_beside_the_account_s_own() -> None:
+    version = store(Sample((), AT, "headers", model_limits=(sonic(99),)))
+    row = ModelLimitWindow.objects.get()
+    assert (row.limit_id, row.name, row.window, row.used_percent) == (
+        "codex_other",
+        "GPT-5.5-Sonic",
+        "primary",
+        99.0,
+    )
+    assert (row.source, row.recorded_at) == ("headers", NOW)
+    assert (version, CurrentWindow.objects.count()) == (changes.current_version(), 0)
+    assert store(Sample((), AT + 1, "headers", model_limits=(sonic(99.2),))) is None
+
+
+def test_a_limit_keeps_the_name_that_one_source_leaves_out() -> None:
+    store(Sample((), AT, "usage", model_limits=(sonic(5),)))
+    store(Sample((), AT + 1, "headers", model_limits=(sonic(50, ""),)))
+    row = ModelLimitWindow.objects.get()
+    assert (row.name, row.used_percent) == ("GPT-5.5-Sonic", 50.0)
+
+
+def test_a_limit_that_is_no_longer_told_is_forgotten() -> None:
+    store(whole(5, model_limits=(sonic(100),)))
+    store(sample(5, at=1))
+    assert ModelLimitWindow.objects.count() == 1
+    store(whole(5, at=2))
+    assert ModelLimitWindow.objects.count() == 0
+
+
+def test_the_newest_credits_are_kept() -> None:
+    store(sample(5, credits=Credits(True, False, 12.5)))
+    store(sample(5, at=-5, credits=Credits(False, False, None)))
+    row = AccountCredits.objects.get()
+    assert (row.has_credits, row.unlimited, row.balance, row.recorded_at) == (True, False, 12.5, NOW)
+
+
+def test_each_window_tells_its_source() -> None:
+    store(sample(5))
+    store(Sample((WindowReading("primary", 6, None, 300),), AT + 1, "event"))
+    assert CurrentWindow.objects.get().get_source_display() == "answer's stream"
 
 
 def test_old_history_goes_and_the_present_stays() -> None:

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from usage.windows import (
     Credits,
+    ModelLimit,
     Sample,
     WindowReading,
+    is_for_model,
+    model_limit_id,
     sample_from_event,
     sample_from_headers,
     sample_from_usage,
@@ -53,6 +56,7 @@ def test_it_reads_the_answer_of_the_usage_endpoint() -> None:
         "usage",
         "plus",
         Credits(True, False, 12.5),
+        is_whole=True,
     )
 
 
@@ -93,12 +97,74 @@ def test_it_reads_an_event() -> None:
 
 
 @pytest.mark.parametrize("name", ["limit_id", "limit_name", "metered_limit_name"])
-def test_an_event_about_other_limits_is_ignored(name: str) -> None:
+def test_an_event_about_another_limit_says_nothing_of_the_account_s_own(name: str) -> None:
     event = {"rate_limits": {"primary": window()}}
-    assert sample_from_event({**event, name: "gpt-5.5-sonic"}, NOW) is None
+    sample = sample_from_event({**event, name: "gpt-5.5-sonic"}, NOW)
+    assert sample is not None
+    assert (sample.windows, [limit.limit_id for limit in sample.model_limits]) == ((), ["gpt_5.5_sonic"])
     assert sample_from_event({**event, name: ["codex"]}, NOW) is None
     for named in ("codex", None, ""):
-        assert sample_from_event({**event, name: named}, NOW) is not None
+        own = sample_from_event({**event, name: named}, NOW)
+        assert own is not None
+        assert (len(own.windows), own.model_limits) == (1, ())
+
+
+SONIC = ModelLimit("codex_other", "GPT-5.5-Sonic", (WindowReading("primary", 99.0, NOW + 600, 300),))
+
+
+def test_limits_for_single_models_are_told_in_three_forms() -> None:
+    limit = {
+        "limit_name": "GPT-5.5-Sonic",
+        "metered_feature": "codex_other",
+        "rate_limit": {"primary_window": window(99), "secondary_window": None},
+    }
+    told = sample_from_usage(usage(window(), additional_rate_limits=[limit, "odd", {}]), NOW)
+    headers = [
+        (b"x-codex-other-primary-used-percent", b"99"),
+        (b"x-codex-other-primary-window-minutes", b"300"),
+        (b"x-codex-other-primary-reset-at", b"1700000600"),
+        (b"x-codex-other-limit-name", b"GPT-5.5-Sonic"),
+    ]
+    event = {
+        "metered_limit_name": "codex_other",
+        "limit_name": "GPT-5.5-Sonic",
+        "rate_limits": {"primary": window(99)},
+    }
+    for sample in (told, sample_from_headers(headers, NOW), sample_from_event(event, NOW)):
+        assert sample is not None
+        assert sample.model_limits == (SONIC,)
+
+
+def test_a_payload_tells_whether_the_account_may_be_used() -> None:
+    for allowed in (True, False):
+        payload = usage(window(100))
+        payload["rate_limit"]["allowed"] = allowed
+        sample = sample_from_usage(payload, NOW)
+        assert sample is not None
+        assert sample.is_allowed is allowed
+
+
+@pytest.mark.parametrize(
+    ("limit_name", "model", "holds"),
+    [
+        ("GPT-5.5-Sonic", "gpt-5.5-sonic", True),
+        ("GPT 5.5 Sonic", "gpt-5.5-sonic-2026-10-01", True),
+        ("gpt-5.5-sonic", "gpt-5.5", False),
+        ("gpt-5.5", "gpt-5.55", False),
+        ("code_review", "gpt-5.5", False),
+        ("", "gpt-5.5", False),
+    ],
+)
+def test_a_limit_holds_for_the_models_that_its_name_begins(limit_name: str, model: str, holds: bool) -> None:
+    assert is_for_model(limit_name, model) is holds
+
+
+@pytest.mark.parametrize(
+    ("named", "limit_id"),
+    [("codex_other", "codex_other"), ("codex", ""), ("Codex-Other", "codex_other"), (None, ""), (7, "")],
+)
+def test_a_refusal_names_its_limit(named: object, limit_id: str) -> None:
+    assert model_limit_id(named) == limit_id
 
 
 @pytest.mark.parametrize(
@@ -178,6 +244,9 @@ def test_garbage_never_raises(primary: Any, secondary: Any, credits: Any, plan: 
     payload = usage(primary, secondary, credits=credits, plan_type=plan)
     assert is_sane(sample_from_usage(payload, NOW))
     assert is_sane(sample_from_usage({"rate_limit": primary}, NOW))
+    assert is_sane(
+        sample_from_usage({**payload, "additional_rate_limits": [plan, {"limit_name": plan}]}, NOW)
+    )
     event = {"rate_limits": {"primary": primary, "secondary": secondary}, "credits": credits}
     assert is_sane(sample_from_event(event, NOW))
     assert is_sane(sample_from_event({**event, "limit_id": plan}, NOW))
