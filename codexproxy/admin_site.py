@@ -83,6 +83,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item("API keys", "key", "proxy_apikey_changelist"),
                 item("Firewall", "shield", "proxy_firewallentry_changelist"),
                 item("Errors by cause", "error", "errors"),
+                item("Prices", "payments", "usage_priceoverride_changelist"),
                 item("Conversations", "push_pin", "proxy_stickysession_changelist"),
                 item("Routing explainer", "alt_route", "explain"),
                 item("Connect a client", "cable", "connect"),

@@ -17,6 +17,7 @@ from proxy.errors import Busy, ProxyError
 from proxy.keys import KeyView
 from proxy.reservations import LimitsUnavailable, Reservations
 from requestlogs.records import Record
+from usage.pricing import PUBLISHED
 
 
 class Admission:
@@ -35,6 +36,8 @@ class Admission:
         self._capacity = capacity
         self._clock = clock
         self._by_key: Counter[int] = Counter()
+        # Whoever follows the settings keeps them true.
+        self.prices = PUBLISHED
         self.in_flight = 0
 
     @asynccontextmanager
@@ -80,7 +83,7 @@ class Admission:
                     del self._by_key[key.id]
 
     async def _held(self, key: KeyView, request: CodexRequest, native: bool) -> Held:
-        amounts = estimate(len(request.body), request.model, request.service_tier)
+        amounts = estimate(len(request.body), request.model, request.service_tier, self.prices)
         try:
             answer = await self._reservations.reserve(Claim(key.id, request.model, amounts))
         except LimitsUnavailable:
@@ -99,4 +102,4 @@ class Admission:
     def _settle(self, key: KeyView, model: str, record: Record, held: Held | None) -> None:
         if held is None and not self._has_limits(key.id):
             return
-        self._reservations.settle(Settlement(key.id, model, spent(record), held))
+        self._reservations.settle(Settlement(key.id, model, spent(record, self.prices), held))

@@ -12,7 +12,7 @@ from proxy import limits
 from proxy.errors import Busy, ProxyError
 from proxy.surface import USAGE_LIMIT
 from requestlogs.records import Record, TokenCounts
-from usage.pricing import cost_usd
+from usage.pricing import PUBLISHED, PriceBook
 
 HOUR_S = 3600.0
 WINDOW_S: Mapping[str, float] = {
@@ -47,28 +47,28 @@ class Amounts:
 NOTHING = Amounts()
 
 
-def estimate(body_size: int, model: str, tier: str) -> Amounts:
+def estimate(body_size: int, model: str, tier: str, prices: PriceBook = PUBLISHED) -> Amounts:
     """What is held for a request until its real figures are known."""
     inputs = min(limits.RESERVED_INPUT_TOKENS, 1 + body_size // limits.BYTES_PER_TOKEN)
     tokens = TokenCounts(input=inputs, cached_input=0, output=limits.RESERVED_OUTPUT_TOKENS)
-    return _amounts(model, tokens, tier)
+    return _amounts(model, tokens, tier, prices)
 
 
-def spent(record: Record) -> Amounts:
+def spent(record: Record, prices: PriceBook = PUBLISHED) -> Amounts:
     """What an ended request has used: nothing, unless it was answered or upstream counted tokens."""
     tokens = record.tokens
     if tokens.input is None and tokens.output is None:
         return Amounts(requests=1) if record.status == "success" else NOTHING
-    return _amounts(record.model, tokens, record.service_tier)
+    return _amounts(record.model, tokens, record.service_tier, prices)
 
 
-def _amounts(model: str, tokens: TokenCounts, tier: str) -> Amounts:
+def _amounts(model: str, tokens: TokenCounts, tier: str, prices: PriceBook) -> Amounts:
     counted = TokenCounts(
         max(0, tokens.input or 0), tokens.cached_input, max(0, tokens.output or 0), tokens.reasoning
     )
-    cost = cost_usd(model, counted, tier)
+    cost = prices.cost_usd(model, counted, tier)
     if cost is None:
-        cost = cost_usd(_PRICED_AS, counted) or Decimal(0)
+        cost = prices.cost_usd(_PRICED_AS, counted) or Decimal(0)
     return Amounts(1, counted.input or 0, counted.output or 0, int(cost * _MICRO))
 
 

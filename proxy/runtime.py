@@ -226,6 +226,7 @@ class Runtime:
         self.pool.swap(snapshot)
         self.gatekeeper.take(snapshot.access)
         self.affinity.ages = snapshot.settings.ages
+        self.writer.prices = self.admission.prices = snapshot.prices
         self._upstream.silence_s = snapshot.settings.upstream_silence_s
         self._limited = {key.id for key in snapshot.access.keys.values() if key.has_limits}
 

@@ -23,7 +23,7 @@ from proxy.routing import ModelLimit, Window
 from proxy.snapshot import AccountView, SettingsView, Snapshot
 from usage.capacity import weekly_credits
 from usage.models import CurrentWindow, ModelLimitWindow
-from usage.selectors import current_windows, model_limit_windows
+from usage.selectors import current_windows, model_limit_windows, price_book
 
 
 @transaction.atomic
@@ -36,7 +36,7 @@ def load_snapshot() -> Snapshot:
         for account in accounts_for_pool()
     )
     row = _settings_row()
-    return Snapshot(version, accounts, _settings(row), _access(row))
+    return Snapshot(version, accounts, _settings(row), _access(row), price_book())
 
 
 def _settings_row() -> Settings:

@@ -9,6 +9,7 @@ from proxy import limits
 from proxy.access import AccessView
 from proxy.affinity import Ages
 from proxy.routing import ModelLimit, Window
+from usage.pricing import PUBLISHED, PriceBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,4 @@ class Snapshot:
     accounts: tuple[AccountView, ...] = ()
     settings: SettingsView = SettingsView()
     access: AccessView = AccessView()
+    prices: PriceBook = PUBLISHED

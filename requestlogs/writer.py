@@ -16,7 +16,7 @@ from codexproxy.db import DatabaseThread
 from codexproxy.tasks import spawn
 from requestlogs.models import RequestRecord
 from requestlogs.records import Record
-from usage.pricing import cost_usd
+from usage.pricing import PUBLISHED, PriceBook
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,8 @@ class RecordWriter:
         self._task: asyncio.Task[None] | None = None
         self._warned_at = float("-inf")
         self._in_hand = 0
+        # Whoever follows the settings keeps them true.
+        self.prices = PUBLISHED
         self.written = 0
         self.dropped = 0
         self.failed = 0
@@ -132,7 +134,7 @@ class RecordWriter:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                await self._thread.run(records_store, group)
+                await self._thread.run(records_store, group, self.prices)
             except _PASSING:
                 if self._deadline is not None and self._clock() >= self._deadline:
                     raise
@@ -153,11 +155,11 @@ class RecordWriter:
 
 
 @transaction.atomic
-def records_store(group: list[Record]) -> None:
-    RequestRecord.objects.bulk_create([_row(record) for record in group])
+def records_store(group: list[Record], prices: PriceBook = PUBLISHED) -> None:
+    RequestRecord.objects.bulk_create([_row(record, prices) for record in group])
 
 
-def _row(record: Record) -> RequestRecord:
+def _row(record: Record, prices: PriceBook) -> RequestRecord:
     tokens = record.tokens
     return RequestRecord(
         request_id=_text(record.request_id, 120),
@@ -180,7 +182,7 @@ def _row(record: Record) -> RequestRecord:
         cached_input_tokens=_count(tokens.cached_input, _BIG),
         output_tokens=_count(tokens.output, _BIG),
         reasoning_tokens=_count(tokens.reasoning, _BIG),
-        cost_usd=cost_usd(record.model, tokens, record.service_tier),
+        cost_usd=prices.cost_usd(record.model, tokens, record.service_tier),
         latency_ms=_count(record.latency_ms, _INTEGER),
         first_token_ms=_count(record.first_token_ms, _INTEGER),
         attempts=[_clean(asdict(attempt)) for attempt in record.attempts],

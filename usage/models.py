@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
@@ -97,6 +98,9 @@ class AccountCredits(models.Model):
         return f"credits of {self.account_id}"
 
 
+_NOT_NEGATIVE = MinValueValidator(0, "A price is not negative.")
+
+
 class PriceOverride(models.Model):
     """The operator's price of a model in one tier, not the published one: dollars for a million tokens."""
 
@@ -106,13 +110,23 @@ class PriceOverride(models.Model):
         FLEX = "flex"
         LONG = "long", "long context"
 
-    model = models.CharField(max_length=120, help_text="Its name, or the beginning of the names it is for.")
-    tier = models.CharField(max_length=12, choices=Tier.choices, default=Tier.STANDARD)
-    input = models.DecimalField("input", max_digits=12, decimal_places=6)
-    cached = models.DecimalField(
-        "cached input", max_digits=12, decimal_places=6, null=True, blank=True, help_text="Empty: as input."
+    model = models.CharField(
+        max_length=120,
+        validators=[RegexValidator(r"^[\w.:/-]+\Z", "A model's name has no spaces.")],
+        help_text="Its name, or the beginning of the names that it is for.",
     )
-    output = models.DecimalField("output", max_digits=12, decimal_places=6)
+    tier = models.CharField(max_length=12, choices=Tier.choices, default=Tier.STANDARD)
+    input = models.DecimalField(max_digits=12, decimal_places=6, validators=[_NOT_NEGATIVE])
+    cached = models.DecimalField(
+        "cached input",
+        max_digits=12,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[_NOT_NEGATIVE],
+        help_text="Empty: as input.",
+    )
+    output = models.DecimalField(max_digits=12, decimal_places=6, validators=[_NOT_NEGATIVE])
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:

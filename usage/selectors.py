@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 from accounts.models import Account
 from usage.capacity import capacity_credits
-from usage.models import CurrentWindow, ModelLimitWindow, WindowSample
+from usage.models import CurrentWindow, ModelLimitWindow, PriceOverride, WindowSample
 from usage.pace import Forecast, Reading, Share, pool_forecast, use_rate
+from usage.pricing import OwnPrice, PriceBook
 
 # How far back the present rate of use is looked for.
 _RATE_SINCE = timedelta(hours=6)
@@ -28,6 +29,14 @@ def model_limit_windows() -> dict[str, list[ModelLimitWindow]]:
     for row in ModelLimitWindow.objects.order_by("limit_id", "window"):
         found[row.account_id].append(row)
     return dict(found)
+
+
+def price_book() -> PriceBook:
+    """The published prices with the operator's own, in one query."""
+    return PriceBook(
+        OwnPrice(row.model, row.tier, row.input, row.cached, row.output)
+        for row in PriceOverride.objects.all()
+    )
 
 
 def sample_history(account_id: str, since: datetime) -> list[WindowSample]:

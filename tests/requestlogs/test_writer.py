@@ -18,6 +18,7 @@ from requestlogs.models import RequestRecord
 from requestlogs.records import AttemptRecord, Record, TokenCounts
 from requestlogs.writer import RecordWriter
 from tests.builders import NOW
+from usage.pricing import OwnPrice, PriceBook
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -66,9 +67,9 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     store = module.records_store
 
-    def noted(group: list[Record]) -> None:
+    def noted(group: list[Record], prices: PriceBook) -> None:
         sizes.append(len(group))
-        store(group)
+        store(group, prices)
 
     monkeypatch.setattr(module, "records_store", noted)
     return sizes
@@ -78,10 +79,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, times: int, error: Exception) -> No
     """The database fails so many times, then works."""
     store, left = module.records_store, [error] * times
 
-    def broken(group: list[Record]) -> None:
+    def broken(group: list[Record], prices: PriceBook) -> None:
         if left:
             raise left.pop()
-        store(group)
+        store(group, prices)
 
     monkeypatch.setattr(module, "records_store", broken)
 
@@ -102,6 +103,18 @@ def write(
         return writer
 
     return asyncio.run(run())
+
+
+def test_a_record_is_priced_as_the_operator_says_from_then_on(thread: DatabaseThread) -> None:
+    async def run() -> None:
+        writer = RecordWriter(thread)
+        await writer.start()
+        writer.prices = PriceBook([OwnPrice("house-model", "standard", Decimal(2), None, Decimal(4))])
+        writer.put(record(model="house-model", tokens=TokenCounts(1_000_000, 0, 500_000)))
+        await writer.stop()
+
+    asyncio.run(run())
+    assert RequestRecord.objects.get().cost_usd == Decimal(4)
 
 
 def test_a_record_becomes_a_row_with_its_cost(thread: DatabaseThread) -> None:
@@ -174,9 +187,9 @@ def test_putting_never_waits_for_the_database(
     is_locked = threading.Event()
     store = module.records_store
 
-    def locked(group: list[Record]) -> None:
+    def locked(group: list[Record], prices: PriceBook) -> None:
         is_locked.wait(10)
-        store(group)
+        store(group, prices)
 
     monkeypatch.setattr(module, "records_store", locked)
 
@@ -246,10 +259,10 @@ def test_a_row_that_is_refused_loses_only_itself(
 ) -> None:
     store = module.records_store
 
-    def picky(group: list[Record]) -> None:
+    def picky(group: list[Record], prices: PriceBook) -> None:
         if any(each.request_id == "req-3" for each in group):
             raise error
-        store(group)
+        store(group, prices)
 
     monkeypatch.setattr(module, "records_store", picky)
     writer = write(thread, records(6), time)
@@ -265,10 +278,10 @@ def test_a_lock_while_rows_are_written_alone_loses_nothing(
     store = module.records_store
     errors: list[Exception] = [IntegrityError("no"), OperationalError("locked"), OperationalError("locked")]
 
-    def broken(group: list[Record]) -> None:
+    def broken(group: list[Record], prices: PriceBook) -> None:
         if errors:
             raise errors.pop(0)
-        store(group)
+        store(group, prices)
 
     monkeypatch.setattr(module, "records_store", broken)
     writer = write(thread, records(3), time)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from requestlogs.records import TokenCounts
-from usage.pricing import LONG_CONTEXT_TOKENS, cost_usd
+from usage.pricing import LONG_CONTEXT_TOKENS, OwnPrice, PriceBook, cost_usd
 
 
 def cost(
@@ -133,3 +133,43 @@ def test_it_costs_next_to_nothing_itself() -> None:
     runs = 2000
     best = min(timeit.repeat(lambda: cost_usd("gpt-5.5", tokens), number=runs, repeat=5)) / runs
     assert best < 50e-6
+
+
+def own(
+    model: str, tier: str = "standard", input: int = 2, cached: int | None = None, output: int = 4
+) -> OwnPrice:
+    price = None if cached is None else Decimal(cached)
+    return OwnPrice(model, tier, Decimal(input), price, Decimal(output))
+
+
+def own_cost(
+    prices: list[OwnPrice], model: str, tier: str | None = None, input: int = MILLION
+) -> Decimal | None:
+    return PriceBook(prices).cost_usd(model, TokenCounts(input, 0, 0), tier)
+
+
+def test_the_operators_price_takes_the_place_of_the_published_one() -> None:
+    assert own_cost([own("gpt-5.1", input=7)], "gpt-5.1", input=1000) == Decimal("0.007000")
+    assert own_cost([own("gpt-5.1", input=7)], "gpt-5.1-2026-01-01", input=1000) == Decimal("0.007000")
+
+
+def test_a_model_that_nobody_has_published_can_have_a_price() -> None:
+    assert own_cost([own("house-model")], "house-model-2") == 2
+    assert own_cost([own("house-model")], "another") is None
+
+
+def test_one_tiers_price_leaves_the_others_as_they_were() -> None:
+    published = PriceBook().cost_usd("gpt-5.5", TokenCounts(1000, 0, 0))
+    assert own_cost([own("gpt-5.5", "priority", input=9)], "gpt-5.5", input=1000) == published
+    assert own_cost([own("gpt-5.5", "priority", input=9)], "gpt-5.5", "priority", 1000) == Decimal("0.009000")
+
+
+def test_a_cached_price_that_is_not_set_is_the_input_price() -> None:
+    tokens = TokenCounts(MILLION // 10, MILLION // 10, 0)
+    assert PriceBook([own("house", input=3)]).cost_usd("house", tokens) == Decimal("0.300000")
+    assert PriceBook([own("house", input=3, cached=1)]).cost_usd("house", tokens) == Decimal("0.100000")
+
+
+def test_a_cost_that_could_not_be_stored_is_none() -> None:
+    dear = [own("house", input=999_999)]
+    assert own_cost(dear, "house", input=10**11) is None
