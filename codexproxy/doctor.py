@@ -9,7 +9,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,8 @@ from accounts.models import Account, JobRun
 from codexproxy.crypto import EncryptionKeyError
 from codexproxy.http import HttpClient, Timeouts, TransportFailed
 from codexproxy.sqlite_recovery import damage
+from proxy.settings_services import settings_get
+from requestlogs.rollups import hour_of, rollups_differences
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -30,6 +32,7 @@ FREE_BYTES = 500 * 1024 * 1024
 CLOCK_SKEW_S = 60.0
 # A job that has not run for so long is not run by anybody.
 JOBS_STALE_S = 600.0
+RECOUNTED_DAYS = 7
 REACH_TIMEOUTS = Timeouts(connect_s=10.0, read_s=10.0)
 
 
@@ -148,6 +151,28 @@ def check_jobs(now: datetime) -> Iterator[Finding]:
         yield Finding("warning", f"job “{run.name}”", run.error.splitlines()[-1], "See the server's log.")
     if age_s <= JOBS_STALE_S:
         yield Finding("ok", "background jobs", f"the last one ran {age_s:.0f} s ago")
+
+
+def recount_span(now: datetime) -> dict[str, datetime]:
+    """The whole hours of the last week whose rows are all still there."""
+    days = min(RECOUNTED_DAYS, settings_get().retention_days - 1)
+    return {"since": hour_of(now) - timedelta(days=max(0, days)), "until": hour_of(now)}
+
+
+def check_sums(now: datetime) -> Iterator[Finding]:
+    """Whether the hourly sums are what their rows come to."""
+    wrong = rollups_differences(**recount_span(now))
+    if not wrong:
+        yield Finding("ok", "hourly sums", "they are what a recount of the requests gives")
+        return
+    first = wrong[0]
+    yield Finding(
+        "problem",
+        "hourly sums",
+        f"{len(wrong)} are wrong; of {first.hour:%Y-%m-%d %H:00} UTC, {first.of or 'no account'}: "
+        f"{first.stored} are stored and {first.counted} are on record",
+        "Count them anew: manage.py doctor --recount",
+    )
 
 
 def check_hosts(addresses: dict[str, str]) -> list[Finding]:

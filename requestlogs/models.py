@@ -1,4 +1,4 @@
-"""One row per client request, with its attempts."""
+"""One row per client request, with its attempts; and their sums by the hour, which stay."""
 
 from __future__ import annotations
 
@@ -63,3 +63,58 @@ class RequestRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.request_id} {self.model} {self.status}"
+
+
+class UsageHour(models.Model):
+    """What the requests of one hour came to, for each account, model and key.
+
+    "" and 0 stand for no account, no model and no key, so that they can be told apart by the database. The
+    model is that of a request that an account has answered: clients may ask for any.
+    """
+
+    hour = models.DateTimeField()
+    account_id = models.CharField(max_length=200, blank=True)
+    model = models.CharField(max_length=120, blank=True)
+    api_key_id = models.BigIntegerField(default=0)
+
+    requests = models.PositiveIntegerField(default=0)
+    errors = models.PositiveIntegerField(default=0)
+    cancelled = models.PositiveIntegerField(default=0)
+    # Answered requests whose model has no known price.
+    unpriced = models.PositiveIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    cached_input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    cost_usd = models.DecimalField(max_digits=20, decimal_places=6, default=0)
+    # Sums, and of how many requests they are known.
+    latency_ms = models.BigIntegerField(default=0)
+    latencies = models.PositiveIntegerField(default=0)
+    first_token_ms = models.BigIntegerField(default=0)
+    first_tokens = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["hour", "account_id", "model", "api_key_id"], name="one_sum_of_an_hour"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H} {self.account_id} {self.model}: {self.requests} requests"
+
+
+class ErrorHour(models.Model):
+    """How many requests of one hour failed with one code; "" is an error without a code."""
+
+    hour = models.DateTimeField()
+    error_code = models.CharField(max_length=80, blank=True)
+    requests = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["hour", "error_code"], name="one_error_sum_of_an_hour")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H} {self.error_code}: {self.requests}"

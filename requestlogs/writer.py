@@ -16,6 +16,7 @@ from codexproxy.db import DatabaseThread
 from codexproxy.tasks import spawn
 from requestlogs.models import RequestRecord
 from requestlogs.records import Record
+from requestlogs.rollups import rollups_add
 from usage.pricing import PUBLISHED, PriceBook
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,9 @@ WARN_EVERY_S = 60.0
 _PASSING = (OperationalError, InterfaceError)
 # What a value that does not fit raises, in the database, its driver or while the row is made.
 _UNWRITABLE = (DatabaseError, ValueError, TypeError, AttributeError, ArithmeticError)
-_SMALL, _INTEGER, _BIG = 2**15 - 1, 2**31 - 1, 2**63 - 1
+_SMALL, _INTEGER = 2**15 - 1, 2**31 - 1
+# More tokens than this cannot be; the sums of many such rows must fit where they are stored.
+_TOKENS = 10**12
 
 
 class RecordWriter:
@@ -156,7 +159,9 @@ class RecordWriter:
 
 @transaction.atomic
 def records_store(group: list[Record], prices: PriceBook = PUBLISHED) -> None:
-    RequestRecord.objects.bulk_create([_row(record, prices) for record in group])
+    rows = [_row(record, prices) for record in group]
+    RequestRecord.objects.bulk_create(rows)
+    rollups_add(rows)
 
 
 def _row(record: Record, prices: PriceBook) -> RequestRecord:
@@ -178,10 +183,10 @@ def _row(record: Record, prices: PriceBook) -> RequestRecord:
         status_code=_count(record.status_code, _SMALL),
         error_code=None if record.error_code is None else _text(record.error_code, 80),
         error_message=_text(record.error_message, 2000),
-        input_tokens=_count(tokens.input, _BIG),
-        cached_input_tokens=_count(tokens.cached_input, _BIG),
-        output_tokens=_count(tokens.output, _BIG),
-        reasoning_tokens=_count(tokens.reasoning, _BIG),
+        input_tokens=_count(tokens.input, _TOKENS),
+        cached_input_tokens=_count(tokens.cached_input, _TOKENS),
+        output_tokens=_count(tokens.output, _TOKENS),
+        reasoning_tokens=_count(tokens.reasoning, _TOKENS),
         cost_usd=prices.cost_usd(record.model, tokens, record.service_tier),
         latency_ms=_count(record.latency_ms, _INTEGER),
         first_token_ms=_count(record.first_token_ms, _INTEGER),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -18,9 +19,13 @@ from codexproxy.doctor import (
     check_hosts,
     check_jobs,
     check_key,
+    check_sums,
     clock_findings,
 )
 from proxy.simulator import Simulator, running
+from requestlogs.models import UsageHour
+from requestlogs.records import Record
+from requestlogs.writer import records_store
 from tests.builders import make_account
 
 NOW = timezone.now()
@@ -49,6 +54,22 @@ def test_a_damaged_file_names_the_way_out(tmp_path: Path) -> None:
     (found,) = check_database(file)
     assert found.level == "problem"
     assert "manage.py recover" in found.fix
+
+
+@pytest.mark.django_db
+def test_sums_that_are_not_what_the_rows_come_to_are_a_problem_and_are_counted_anew() -> None:
+    records_store([Record("rid", NOW - timedelta(hours=3), account_id="acc-1", status="success")])
+    assert levels(check_sums(NOW)) == {"hourly sums": "ok"}
+    UsageHour.objects.update(requests=5)
+    (found,) = check_sums(NOW)
+    assert found.level == "problem"
+    assert "5 requests" in found.found and "1 requests" in found.found
+    assert "doctor --recount" in found.fix
+    told = StringIO()
+    with contextlib.suppress(SystemExit):
+        call_command("doctor", "--offline", "--recount", stdout=told)
+    assert "1 hourly sums were wrong" in told.getvalue()
+    assert levels(check_sums(NOW)) == {"hourly sums": "ok"}
 
 
 @pytest.mark.django_db

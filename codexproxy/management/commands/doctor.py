@@ -15,12 +15,13 @@ from django.utils import timezone
 
 from codexproxy import doctor
 from codexproxy.doctor import Finding
+from requestlogs.rollups import rollups_rebuild
 
 _SIGNS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
 
 
 class Command(BaseCommand):
-    help = "Check the data folder, the database, the key, the accounts, the jobs, the clock and upstream."
+    help = "Check the data folder, the database, the key, the accounts, the jobs, the sums, the clock and upstream."
     # What the system checks refuse to start with is what this is for.
     requires_system_checks: list[str] = []
 
@@ -29,7 +30,14 @@ class Command(BaseCommand):
             "--offline", action="store_true", help="do not ask whether the upstream hosts can be reached"
         )
 
+        parser.add_argument(
+            "--recount", action="store_true", help="first write wrong hourly sums of the last week anew"
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["recount"]:
+            mended = rollups_rebuild(**doctor.recount_span(timezone.now()))
+            self.stdout.write(f"{mended} hourly sums were wrong and have been counted anew.")
         problems = 0
         for finding in self._findings(offline=options["offline"]):
             self.stdout.write(f"{_SIGNS[finding.level]}  {finding.about}: {finding.found}")
@@ -56,6 +64,7 @@ class Command(BaseCommand):
             yield from doctor.check_key()
             yield from doctor.check_accounts()
             yield from doctor.check_jobs(timezone.now())
+            yield from doctor.check_sums(timezone.now())
         except DatabaseError as error:
             yield Finding(
                 "problem", "database", f"its tables cannot be read: {error}", "See the lines above."
