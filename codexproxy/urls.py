@@ -17,6 +17,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/dashboard-auth/", include(dashboard_auth.urlpatterns)),
     path("api/", include("accounts.urls")),
+    path("api/", include("requestlogs.urls")),
     path("api/", include("proxy.urls")),
     path("metrics", metrics_page.page, name="metrics"),
     path("health", health.live),

@@ -21,7 +21,9 @@ _SIGNS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
 
 
 class Command(BaseCommand):
-    help = "Check the data folder, the database, the key, the accounts, the jobs, the sums, the clock and upstream."
+    help = (
+        "Check the data folder, the database, the key, the accounts, the jobs, the sums, the clock, upstream."
+    )
     # What the system checks refuse to start with is what this is for.
     requires_system_checks: list[str] = []
 
