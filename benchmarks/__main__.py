@@ -36,8 +36,9 @@ class Target:
     cpu_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
-# codexproxy again, asked with an API key that has limits.
+# codexproxy again, asked with an API key that has limits; and over a database that is full of requests.
 KEYED = "with a key"
+FILLED = "filled"
 
 
 def free_port() -> int:
@@ -170,6 +171,11 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", choices=names, help="these workloads, and the one they are compared with"
     )
+    parser.add_argument(
+        "--filled",
+        type=Path,
+        help="a data folder that benchmarks.rows has filled: one more codexproxy, over it",
+    )
     options = parser.parse_args()
     wanted = {BURST.name, *(options.only or names)}
     workloads = [each for each in WORKLOADS if each.name in wanted]
@@ -198,6 +204,13 @@ def main() -> None:
         ]
         key = limited_key(targets[-1].base_url)
         targets.append(Target(KEYED, targets[-1].base_url, ours_process.pid, headers=(f"x-api-key: {key}",)))
+        if options.filled is not None:
+            filled = free_port()
+            over = {**environment, "CODEXPROXY_DATA_DIR": str(options.filled)}
+            import_account(over, options.filled)
+            command = [python, "manage.py", "serve", "--port", str(filled)]
+            process = stack.enter_context(running(pinned(0, command), over, filled))
+            targets.append(Target(FILLED, f"http://127.0.0.1:{filled}", process.pid))
         for target in targets:
             measure(target, SINGLE, 0.2)
             target.rates.clear(), target.firsts_ms.clear(), target.cpu_ms.clear()

@@ -112,6 +112,9 @@ class Totals:
     first_token_ms: int = 0
     first_tokens: int = 0
 
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(*(getattr(self, name) + getattr(other, name) for name in _FIGURES))
+
     @property
     def tokens(self) -> int:
         return self.input_tokens + self.output_tokens

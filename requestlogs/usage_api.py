@@ -152,7 +152,7 @@ def _window(pool: PoolState, name: str) -> dict[str, Any]:
 def _summary(pool: PoolState) -> dict[str, Any]:
     since = pool.now - WEEK
     by_model = totals_by("model", hours_since(since))
-    week = totals(hours_since(since))
+    week = sum(by_model.values(), Totals())
     windows = {name: pool.pool(name) for name in _WINDOWS}
     minutes = windows["secondary"].minutes
     window = week if minutes * 60 == WEEK.total_seconds() else _since(pool.now - timedelta(minutes=minutes))

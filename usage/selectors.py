@@ -57,8 +57,11 @@ def forecast(window: str, now: datetime) -> Forecast | None:
     samples = WindowSample.objects.filter(
         window=window, account_id__in=current, recorded_at__gte=now - _RATE_SINCE
     )
-    for sample in samples.order_by("recorded_at", "pk"):
-        history[sample.account_id].append(_reading(sample))
+    figures = samples.order_by("recorded_at", "pk").values_list(
+        "account_id", "recorded_at", "used_percent", "reset_at"
+    )
+    for account_id, recorded_at, used_percent, reset_at in figures:
+        history[account_id].append(_as_reading(recorded_at, used_percent, reset_at))
     shares = (_share(row, history[account_id], window, now) for account_id, row in current.items())
     return pool_forecast(shares, now.timestamp())
 
@@ -75,6 +78,9 @@ def _share(row: CurrentWindow, readings: list[Reading], window: str, now: dateti
     )
 
 
-def _reading(row: CurrentWindow | WindowSample) -> Reading:
-    reset_at = row.reset_at.timestamp() if row.reset_at else None
-    return Reading(row.recorded_at.timestamp(), row.used_percent, reset_at)
+def _reading(row: CurrentWindow) -> Reading:
+    return _as_reading(row.recorded_at, row.used_percent, row.reset_at)
+
+
+def _as_reading(recorded_at: datetime, used_percent: float, reset_at: datetime | None) -> Reading:
+    return Reading(recorded_at.timestamp(), used_percent, reset_at.timestamp() if reset_at else None)
