@@ -5,21 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin import site
-from django.contrib.admin.utils import quote
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 from unfold.sites import UnfoldAdminSite
 
-from accounts.models import Account
 from accounts.operators import sessions
 from codexproxy import exposure, gate, pages, security_pages
-from codexproxy.admin_base import UNKNOWN, status_badge, time_cell, windows_of
-from codexproxy.attention import notices
-from codexproxy.connect_page import base_url_of
-from requestlogs.models import RequestRecord
+from codexproxy.overview import overview
 
-LAST_REQUESTS = 10
 _FOREIGN_APPS = frozenset({"auth", "operators", "otp_static"})
 
 
@@ -100,32 +93,3 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
     ]
-
-
-def overview(request: HttpRequest) -> dict[str, Any]:
-    """What the overview page shows."""
-    now = timezone.now()
-    accounts = list(Account.objects.prefetch_related("windows").order_by("email", "pk"))
-    names = {account.pk: account.display_name for account in accounts}
-    return {
-        "notices": notices(accounts, now),
-        "cards": [
-            {
-                "account": account,
-                "url": reverse("admin:accounts_account_change", args=[quote(account.pk)]),
-                "status": status_badge(account, now),
-                "windows": windows_of(account, now),
-            }
-            for account in accounts
-        ],
-        "requests": [
-            {
-                "record": record,
-                "time": time_cell(record.requested_at, now),
-                "account": names.get(record.account_id) or record.account_id or UNKNOWN,
-                "duration": UNKNOWN if record.latency_ms is None else f"{record.latency_ms / 1000:.2f} s",
-            }
-            for record in RequestRecord.objects.order_by("-id")[:LAST_REQUESTS]
-        ],
-        "base_url": base_url_of(request),
-    }

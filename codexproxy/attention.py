@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.urls import reverse
 from accounts.models import Account
 from accounts.sign_in_admin import sign_in_url
 from codexproxy.admin_base import duration_words
-from usage.selectors import forecast
+from usage.pace import Forecast
 
 # window, its name, and how far ahead its end is worth a word.
 _FORECASTS = (
@@ -19,7 +20,7 @@ _FORECASTS = (
 )
 
 
-def notices(accounts: list[Account], now: datetime) -> list[dict[str, Any]]:
+def notices(accounts: list[Account], expected: Mapping[str, Forecast], now: datetime) -> list[dict[str, Any]]:
     """What asks for the operator's attention, most urgent first; one calm line when nothing does."""
     accounts_url = reverse("admin:accounts_account_changelist")
     if not accounts:
@@ -42,7 +43,7 @@ def notices(accounts: list[Account], now: datetime) -> list[dict[str, Any]]:
     elif limited:
         words = "1 account is" if len(limited) == 1 else f"{len(limited)} accounts are"
         found.append(_notice(f"{words} at a limit; the others serve.", "warning"))
-    found += _forecasts(now)
+    found += _forecasts(expected, now)
     return found or [_notice("All good: every account that is not paused can serve.", "good")]
 
 
@@ -74,15 +75,13 @@ def _notice(
     return {"text": text, "level": level, "url": url, "action": action, "is_primary": is_primary}
 
 
-def _forecasts(now: datetime) -> list[dict[str, Any]]:
+def _forecasts(expected: Mapping[str, Forecast], now: datetime) -> list[dict[str, Any]]:
     """When the pool runs dry at the present rate, where that is before long."""
     found = []
     for window, name, horizon in _FORECASTS:
-        expected = forecast(window, now)
-        if expected is None:
-            continue
-        if expected.dry_at is not None and expected.dry_at - now.timestamp() < horizon.total_seconds():
-            dry_at = datetime.fromtimestamp(expected.dry_at, UTC)
+        dry = expected.get(window, Forecast()).dry_at
+        if dry is not None and dry - now.timestamp() < horizon.total_seconds():
+            dry_at = datetime.fromtimestamp(dry, UTC)
             words = f"At the present rate {name} of the pool is used up in {duration_words(dry_at - now)}"
             found.append(_notice(f"{words} (about {dry_at:%Y-%m-%d %H:%M} UTC).", "warning"))
     return found

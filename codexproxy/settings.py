@@ -157,6 +157,9 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SITE_URL": None,
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("codexproxy/icon.svg")}
+    ],
     "STYLES": [lambda request: static("codexproxy/ui.css")],
     "SIDEBAR": {"navigation": "codexproxy.admin_site.navigation"},
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.db.models import QuerySet, Sum
 
@@ -150,7 +151,12 @@ def totals(rows: QuerySet[UsageHour]) -> Totals:
     return Totals(**{name: found[f"sum_{name}"] for name in _FIGURES})
 
 
-def totals_by(field: str, rows: QuerySet[UsageHour]) -> dict[object, Totals]:
+def totals_of(sums: Mapping[str, Any]) -> Totals:
+    """Of sums that have more figures than these."""
+    return Totals(**{name: sums[name] for name in _FIGURES})
+
+
+def totals_by(field: str, rows: QuerySet[UsageHour]) -> dict[Any, Totals]:
     """`field`: hour, account_id, model or api_key_id."""
     grouped = rows.order_by().values_list(field).annotate(**_SUMS)
     return {row[0]: Totals(*row[1:]) for row in grouped}

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import IntegrityError, models, transaction
 from django.db.models import Case, Count, F, Q, QuerySet, Sum, Value, When
-from django.db.models.functions import Coalesce, Least, TruncHour
+from django.db.models.functions import Coalesce, Least, TruncHour, TruncMinute
 
 from requestlogs.models import ErrorHour, RequestRecord, UsageHour
 
@@ -123,6 +123,17 @@ def counted_usage(rows: QuerySet[RequestRecord]) -> dict[UsageKey, dict[str, Num
         .annotate(**{f"sum_{name}": counted for name, counted in _COUNTED.items()})
     )
     return {tuple(row[:4]): dict(zip(FIGURES, row[4:], strict=True)) for row in grouped}
+
+
+def counted_minutes(rows: QuerySet[RequestRecord]) -> dict[datetime, dict[str, Number]]:
+    """The sums of each minute of these rows, in all."""
+    grouped = (
+        rows.order_by()
+        .annotate(minute=TruncMinute("requested_at", tzinfo=UTC))
+        .values_list("minute")
+        .annotate(**{f"sum_{name}": counted for name, counted in _COUNTED.items()})
+    )
+    return {row[0]: dict(zip(FIGURES, row[1:], strict=True)) for row in grouped}
 
 
 def counted_errors(rows: QuerySet[RequestRecord]) -> dict[ErrorKey, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from accounts.models import Account
@@ -13,6 +14,7 @@ from usage.pricing import OwnPrice, PriceBook
 
 # How far back the present rate of use is looked for.
 _RATE_SINCE = timedelta(hours=6)
+_SERVING = (Account.Status.ACTIVE, Account.Status.RATE_LIMITED, Account.Status.QUOTA_EXCEEDED)
 
 
 def current_windows() -> dict[str, dict[str, CurrentWindow]]:
@@ -45,33 +47,38 @@ def sample_history(account_id: str, since: datetime) -> list[WindowSample]:
     return list(rows.order_by("recorded_at", "pk"))
 
 
-def forecast(window: str, now: datetime) -> Forecast | None:
-    """When the pool's window runs dry, from what the serving accounts have used lately. Two queries.
+def forecasts(accounts: Iterable[Account], now: datetime) -> dict[str, Forecast]:
+    """window → when the pool runs dry of it, from what the serving accounts have used lately. One query.
 
-    None while too little is known.
+    The accounts come with their windows. A window of which too little is known is left out.
     """
-    serving = (Account.Status.ACTIVE, Account.Status.RATE_LIMITED, Account.Status.QUOTA_EXCEEDED)
-    rows = CurrentWindow.objects.filter(window=window, account__status__in=serving).select_related("account")
-    current = {row.account_id: row for row in rows}
-    history: dict[str, list[Reading]] = defaultdict(list)
-    samples = WindowSample.objects.filter(
-        window=window, account_id__in=current, recorded_at__gte=now - _RATE_SINCE
+    serving = [account for account in accounts if account.status in _SERVING]
+    current = {
+        (row.account_id, row.window): (row, account.plan_type)
+        for account in serving
+        for row in account.windows.all()
+    }
+    history: dict[tuple[str, str], list[Reading]] = defaultdict(list)
+    figures = (
+        WindowSample.objects.filter(recorded_at__gte=now - _RATE_SINCE)
+        .order_by("recorded_at", "pk")
+        .values_list("account_id", "window", "recorded_at", "used_percent", "reset_at")
     )
-    figures = samples.order_by("recorded_at", "pk").values_list(
-        "account_id", "recorded_at", "used_percent", "reset_at"
-    )
-    for account_id, recorded_at, used_percent, reset_at in figures:
-        history[account_id].append(_as_reading(recorded_at, used_percent, reset_at))
-    shares = (_share(row, history[account_id], window, now) for account_id, row in current.items())
-    return pool_forecast(shares, now.timestamp())
+    for account_id, window, recorded_at, used_percent, reset_at in figures:
+        history[account_id, window].append(_as_reading(recorded_at, used_percent, reset_at))
+    shares: dict[str, list[Share]] = defaultdict(list)
+    for key, (row, plan_type) in current.items():
+        shares[row.window].append(_share(row, plan_type, history[key], now))
+    found = ((window, pool_forecast(known, now.timestamp())) for window, known in shares.items())
+    return {window: expected for window, expected in found if expected is not None}
 
 
-def _share(row: CurrentWindow, readings: list[Reading], window: str, now: datetime) -> Share:
+def _share(row: CurrentWindow, plan_type: str, readings: list[Reading], now: datetime) -> Share:
     # The newest reading may repeat the one before it, and is then not in the history: a rest is known by it.
     known = [*readings, _reading(row)]
     has_ended = row.reset_at is not None and row.reset_at <= now
     return Share(
-        capacity=capacity_credits(row.account.plan_type, window) or 0.0,
+        capacity=capacity_credits(plan_type, row.window) or 0.0,
         used_percent=0.0 if has_ended else row.used_percent,
         reset_at=row.reset_at.timestamp() if row.reset_at else None,
         rate=use_rate(known),

@@ -9,12 +9,14 @@ from accounts.models import Account
 from codexproxy.attention import notices
 from tests.builders import NOW, make_account
 from usage.models import CurrentWindow, WindowSample
+from usage.selectors import forecasts
 
 pytestmark = pytest.mark.django_db
 
 
 def told(now: datetime = NOW) -> list[str]:
-    return [notice["text"] for notice in notices(list(Account.objects.all()), now)]
+    accounts = list(Account.objects.prefetch_related("windows"))
+    return [notice["text"] for notice in notices(accounts, forecasts(accounts, now), now)]
 
 
 def used(account: Account, *percents: float, **fields: Any) -> None:

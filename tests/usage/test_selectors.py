@@ -10,7 +10,8 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.models import Account
 from tests.builders import NOW, make_account
 from usage.models import CurrentWindow, WindowSample
-from usage.selectors import current_windows, forecast, sample_history
+from usage.pace import Forecast
+from usage.selectors import current_windows, forecasts, sample_history
 
 pytestmark = pytest.mark.django_db
 
@@ -49,6 +50,10 @@ def test_a_history_is_of_one_account_and_begins_where_it_is_asked_to() -> None:
     ]
 
 
+def expected(window: str = "primary") -> Forecast | None:
+    return forecasts(Account.objects.prefetch_related("windows"), NOW).get(window)
+
+
 def used(account: Account, minutes_ago: int, percent: float, *, is_current: bool = False) -> None:
     at = NOW - timedelta(minutes=minutes_ago)
     values = {"used_percent": percent, "recorded_at": at, "reset_at": NOW + timedelta(hours=4)}
@@ -64,19 +69,20 @@ def test_the_pool_s_end_is_told_from_its_present_rate(
     used(account, 20, 40.0)
     used(account, 10, 50.0)
     used(account, 0, 60.0, is_current=True)
-    with django_assert_num_queries(2):
-        found = forecast("primary", NOW)
+    # The accounts, their windows, and the readings.
+    with django_assert_num_queries(3):
+        found = expected()
     assert found is not None and found.dry_at is not None
     assert found.dry_at == pytest.approx((NOW + timedelta(minutes=40)).timestamp(), abs=1)
 
 
 def test_nothing_is_told_of_a_pool_that_was_read_once() -> None:
     used(make_account(), 0, 60.0, is_current=True)
-    assert forecast("primary", NOW) is None
+    assert expected() is None
 
 
 def test_paused_accounts_have_no_part_in_the_forecast() -> None:
     account = make_account(status=Account.Status.PAUSED)
     used(account, 10, 50.0)
     used(account, 0, 60.0, is_current=True)
-    assert forecast("primary", NOW) is None
+    assert expected() is None

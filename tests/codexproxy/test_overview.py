@@ -1,0 +1,131 @@
+"""The figures of the overview page."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from accounts.models import Account
+from codexproxy.overview import change_words, compact, forecast_words
+from requestlogs.records import Record, TokenCounts
+from requestlogs.writer import records_store
+from tests.builders import NOW, make_account
+from tests.codexproxy.browsing import browser
+from usage.models import CurrentWindow
+from usage.pace import Forecast
+
+pytestmark = pytest.mark.django_db
+
+
+def page(query: str = "") -> str:
+    response = browser().get(f"/admin/{query}")
+    assert response.status_code == 200
+    return " ".join(response.content.decode().split())
+
+
+def store(count: int = 1, **fields: Any) -> None:
+    tokens = TokenCounts(input=100_000, cached_input=60_000, output=1000)
+    base = {
+        "account_id": "a",
+        "model": "gpt-5.1",
+        "status": "success",
+        "tokens": tokens,
+        "first_token_ms": 500,
+    }
+    at = timezone.now() - fields.pop("ago", timedelta())
+    records_store([Record("rid", at, **{**base, **fields}) for _ in range(count)])
+
+
+def reading(account: Account, used: float) -> None:
+    now = timezone.now()
+    CurrentWindow.objects.create(
+        account=account, window="primary", used_percent=used, reset_at=now + timedelta(hours=2, seconds=30),
+        window_minutes=300, recorded_at=now,
+    )  # fmt: skip
+
+
+def test_the_cards_tell_of_requests_tokens_cost_and_errors() -> None:
+    store(3)
+    store(status="error", error_code="usage_limit_reached", account_id="", tokens=TokenCounts())
+    shown = page()
+    for words in (
+        "303.0 k", "300.0 k in (60% cached), 3,000 out", "25.0%", "1 of 4; mostly usage_limit_reached",
+        "nothing before",
+    ):  # fmt: skip
+        assert words in shown, words
+
+
+def test_a_range_holds_for_the_figures_and_can_be_linked_to() -> None:
+    store(2, ago=timedelta(days=3))
+    assert 'href="?range=7d" aria-current="page"' in page("?range=7d")
+    assert "2 requests, 0 of them failed." in page("?range=7d")
+    assert "0 requests, 0 of them failed." in page("?range=24h")
+    assert 'href="?range=24h" aria-current="page"' in page("?range=nonsense")
+
+
+def test_costs_that_are_not_known_are_told() -> None:
+    store(2, model="unheard-of")
+    assert "2 of unknown cost" in page()
+
+
+def test_the_pool_is_what_its_known_accounts_have_left() -> None:
+    reading(make_account("a"), 40)
+    make_account("b")
+    shown = page()
+    assert "60 % left" in shown
+    assert "135 of 225 credits; 1 of 2 accounts are known; the first reset is in 2 h" in shown
+
+
+def test_every_chart_has_its_table_and_a_sentence() -> None:
+    store()
+    shown = page()
+    assert shown.count("Show as a table") == 4
+    assert 'aria-label="Time to the first token: 0.50 s on average."' in shown
+
+
+def test_it_takes_few_queries_however_much_there_is(
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    page()
+    for number in range(15):
+        reading(make_account(f"a{number}"), number)
+        store(model=f"gpt-5.{number}", account_id=f"a{number}")
+    for query in ("", "?range=1h", "?range=30d"):
+        with django_assert_max_num_queries(12):
+            page(query)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0"), (9999, "9,999"), (12_345, "12.3 k"), (4_560_000, "4.6 M"), (23.2e9, "23.2 G")],
+)
+def test_large_figures_are_short(number: float, words: str) -> None:
+    assert compact(number) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "before", "words"),
+    [(0, 0, ""), (5, 0, "nothing before"), (100, 100, "as before"), (150, 100, "50% more than before"),
+     (50, 100, "50% less than before")],
+)  # fmt: skip
+def test_a_change_is_told_in_words(value: float, before: float, words: str) -> None:
+    assert change_words(value, before) == words
+
+
+def test_the_forecast_is_a_sentence() -> None:
+    now, at = NOW, NOW.timestamp()
+    assert forecast_words(None, now) == ""
+    assert forecast_words(Forecast(), now) == "At the present rate it does not run dry."
+    assert forecast_words(Forecast(dry_at=at + 3600), now) == (
+        "At the present rate it runs dry at 2026-11-20 13:00 UTC, in 1 h."
+    )
+    assert forecast_words(Forecast(saved_at=at + 60), now) == (
+        "At the present rate the reset at 2026-11-20 12:01 UTC saves it."
+    )
+    assert forecast_words(Forecast(dry_at=at + 3600, saved_at=at + 60), now).endswith(
+        "although the reset at 2026-11-20 12:01 UTC gives some back."
+    )
