@@ -89,6 +89,9 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # In a table of rows the heading of the column is no label of the field.
+        for field in self.fields.values():
+            field.widget.attrs["aria-label"] = str(field.label).capitalize()
         if self.instance.pk:
             self.initial["amount"] = amount_of(self.instance.kind, self.instance.max_value)
 

@@ -1,0 +1,140 @@
+"""Every page of the dashboard with something on it: usable by everybody, in both themes and two widths.
+
+With CODEXPROXY_TEST_SCREENSHOTS=FOLDER it also photographs them, as docs/screenshots shows them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from proxy.simulator import Fail, Simulator
+from tests.conftest import ROOT, missing
+from tests.e2e.asking import ask, send
+from tests.e2e.browser import Surroundings
+from tests.e2e.conftest import Start
+from tests.e2e.server import RECORDS, Server, until
+
+AXE = ROOT / ".clients/axe/node_modules/axe-core/axe.min.js"
+JSON = {"Content-Type": "application/json"}
+SIZES = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
+# A page's name, and its address; {account}, {request} and {key} are the first ones.
+PAGES = {
+    "overview": "",
+    "accounts": "accounts/account/",
+    "account": "accounts/account/{account}/change/",
+    "add-account": "accounts/account/add/",
+    "requests": "requestlogs/requestrecord/",
+    "request": "requestlogs/requestrecord/{request}/change/",
+    "api-keys": "proxy/apikey/",
+    "add-api-key": "proxy/apikey/add/",
+    "api-key": "proxy/apikey/{key}/change/",
+    "firewall": "proxy/firewallentry/",
+    "add-firewall-entry": "proxy/firewallentry/add/",
+    "errors": "errors/",
+    "prices": "usage/priceoverride/",
+    "add-price": "usage/priceoverride/add/",
+    "conversations": "proxy/stickysession/",
+    "explainer": "explain/",
+    "connect": "connect/",
+    "settings": "proxy/settings/1/change/",
+    "security": "security/",
+    "authenticator": "security/authenticator/",
+    "audit-log": "accounts/auditevent/",
+    "background-jobs": "accounts/jobrun/",
+}
+
+
+@pytest.fixture
+def axe() -> str:
+    if not AXE.exists():
+        missing("axe-core (scripts/clients installs it)")
+    return AXE.read_text()
+
+
+@pytest.fixture
+def lived_in(sim: Simulator, serve: Start) -> Server:
+    """An install that has been used: accounts, requests of every outcome, a key, a firewall entry."""
+    ann = sim.add_account("ann", email="ann@example.com", plan="pro")
+    bob = sim.add_account("bob", email="bob@example.com")
+    server = serve()
+    for number in range(3):
+        assert ask(server, session=f"conversation-{number}").status == 200
+    ann.script(Fail.usage_limit(resets_in_seconds=3600))
+    bob.script(Fail(400, {"error": {"code": "invalid_value", "message": "This cannot be asked."}}))
+    ask(server, session="another")
+    key = {"name": "laptop", "limits": [{"limitType": "requests", "limitWindow": "daily", "maxValue": 500}]}
+    assert send(server, "POST", "/api/api-keys/", json.dumps(key).encode(), JSON).status in (200, 201)
+    entry = json.dumps({"ipAddress": "127.0.0.0/8", "note": "this machine"}).encode()
+    assert send(server, "POST", "/api/firewall/ips", entry, JSON).status == 200
+    until(
+        lambda: server.query(f"SELECT count(*) FROM {RECORDS}")[0][0] >= 4, 20, "the requests are on record"
+    )
+    return server
+
+
+@pytest.fixture
+def opened(lived_in: Server, chromium: Browser, surroundings: Surroundings) -> Iterator[Any]:
+    def first(table: str) -> str:
+        found = lived_in.query(f"SELECT min(id) FROM {table}")[0][0]
+        return str(found).replace("_", "_5F")
+
+    ids = {"account": first("accounts_account"), "request": first(RECORDS), "key": first("proxy_apikey")}
+    pages: dict[tuple[str, str], Page] = {}
+
+    def visit(name: str, size: str, theme: str) -> Page:
+        if (size, theme) not in pages:
+            pages[size, theme] = surroundings.open(chromium, viewport=SIZES[size], color_scheme=theme)
+        page = pages[size, theme]
+        response = page.goto(f"{lived_in.base_url}/admin/{PAGES[name].format(**ids)}")
+        assert response is not None and response.status == 200, f"{name}: {response and response.status}"
+        return page
+
+    yield visit
+
+
+def violations(page: Page, axe: str) -> list[str]:
+    """What axe-core finds that shuts somebody out: serious and critical."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")
+    return [
+        f"{violation['id']}: {violation['help']} at {[node['target'] for node in violation['nodes']][:3]}"
+        for violation in found["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]
+
+
+def test_every_page_is_usable_by_everybody(opened: Any, axe: str) -> None:
+    found = {
+        f"{name}, {size}, {theme}": wrong
+        for size, theme in (("wide", "light"), ("narrow", "dark"))
+        for name in PAGES
+        if (wrong := violations(opened(name, size, theme), axe))
+    }
+    assert not found, json.dumps(found, indent=1)
+
+
+def test_no_page_is_wider_than_a_narrow_screen(opened: Any) -> None:
+    wide = {}
+    for name in PAGES:
+        page = opened(name, "narrow", "light")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        if width > SIZES["narrow"]["width"]:
+            wide[name] = width
+    assert not wide
+
+
+@pytest.mark.skipif("CODEXPROXY_TEST_SCREENSHOTS" not in os.environ, reason="only on demand")
+def test_every_page_is_photographed(opened: Any) -> None:
+    folder = Path(os.environ["CODEXPROXY_TEST_SCREENSHOTS"])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PAGES:
+        opened(name, "wide", "light").screenshot(path=folder / f"{name}.png", full_page=True)
+    opened("overview", "wide", "dark").screenshot(path=folder / "overview-dark.png", full_page=True)
+    opened("overview", "narrow", "dark").screenshot(path=folder / "overview-narrow.png", full_page=True)
