@@ -15,9 +15,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from accounts import services, tokens
+from accounts import groups, services, tokens
 from accounts.identity import workspace_words
-from accounts.models import Account, AccountEvent, AuditEvent, JobRun
+from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, JobRun
 from accounts.sign_in_admin import SignInPages, sign_in_url
 from codexproxy.admin_base import (
     ModelAdmin,
@@ -74,7 +74,7 @@ class AccountAdmin(ModelAdmin):
         "token_expiry",
         "buttons",
     )
-    list_filter = ("status", PlanFilter)
+    list_filter = ("status", PlanFilter, "groups")
     search_fields = ("email", "alias")
     ordering = ("email", "id")
     list_fullwidth = True
@@ -83,11 +83,13 @@ class AccountAdmin(ModelAdmin):
     change_form_outer_before_template = "admin/accounts/account/toolbar.html"
     fieldsets = (
         (None, {"fields": ("alias", "email", "plan_type", "state", "windows")}),
+        ("Routing", {"fields": ("routing_policy", "stop_at_percent", "in_groups")}),
         ("Identity", {"fields": ("workspace", "chatgpt_account_id", "chatgpt_user_id", "created_at")}),
         # SECURITY: what is known about the tokens; the tokens themselves are in no form and no list.
         ("Sign-in", {"fields": ("source", "generation", "last_refresh", "token_expiry")}),
     )
     readonly_fields = (
+        "in_groups",
         "email",
         "plan_type",
         "state",
@@ -151,6 +153,10 @@ class AccountAdmin(ModelAdmin):
     @display(description="token ends")
     def token_expiry(self, account: Account) -> str:
         return time_cell(getattr(account, "token_expires_at", None), timezone.now())
+
+    @display(description="groups")
+    def in_groups(self, account: Account) -> str:
+        return ", ".join(group.name for group in account.groups.all()) or "–"
 
     @display(description="came from")
     def source(self, account: Account) -> str:
@@ -220,7 +226,12 @@ class AccountAdmin(ModelAdmin):
         self._act_on(request, list(queryset), "refresh")
 
     def save_model(self, request: HttpRequest, obj: Account, form: ModelForm[Any], change: bool) -> None:
-        services.account_rename(account_id=obj.pk, alias=form.cleaned_data["alias"])
+        given = form.cleaned_data
+        if "alias" in form.changed_data:
+            services.account_rename(account_id=obj.pk, alias=given["alias"])
+        services.account_route(
+            account_id=obj.pk, policy=given["routing_policy"], stop_at_percent=given["stop_at_percent"]
+        )
 
     def delete_model(self, request: HttpRequest, obj: Account) -> None:
         services.account_delete(account_id=obj.pk)
@@ -273,6 +284,35 @@ _VERBS: dict[str, tuple[str, Callable[[Account], object]]] = {
     "resume": ("Resumed", lambda account: services.account_resume(account_id=account.pk)),
     "refresh": ("Token refreshed", lambda account: tokens.refresh_now(account_id=account.pk)),
 }
+
+
+@admin.register(AccountGroup)
+class AccountGroupAdmin(ModelAdmin):
+    list_display = ("name", "members")
+    search_fields = ("name",)
+    fields = ("name", "accounts")
+    filter_horizontal = ("accounts",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AccountGroup]:
+        groups: QuerySet[AccountGroup] = super().get_queryset(request)
+        return groups.prefetch_related("accounts")
+
+    @display(description="accounts")
+    def members(self, group: AccountGroup) -> str:
+        return ", ".join(account.display_name for account in group.accounts.all()) or "none"
+
+    def save_model(self, request: HttpRequest, obj: AccountGroup, form: ModelForm[Any], change: bool) -> None:
+        groups.group_save(group=obj, account_ids=[account.pk for account in form.cleaned_data["accounts"]])
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """The service has stored the members with the group."""
+
+    def delete_model(self, request: HttpRequest, obj: AccountGroup) -> None:
+        groups.group_delete(group_id=obj.pk)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccountGroup]) -> None:
+        for group_id in list(queryset.values_list("pk", flat=True)):
+            groups.group_delete(group_id=group_id)
 
 
 @admin.register(AuditEvent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from rest_framework.decorators import api_view, parser_classes
 from rest_framework.parsers import JSONParser, MultiPartParser
@@ -60,6 +61,42 @@ def account_reactivate(request: Request, account_id: str) -> Response:
     return Response({"status": "reactivated"})
 
 
+@api_view(["PUT"])
+def account_alias(request: Request, account_id: str) -> Response:
+    alias = _object(request).get("alias") or ""
+    if not isinstance(alias, str):
+        raise DashboardError(422, "validation_error", "alias must be a text.")
+    try:
+        account = services.account_rename(account_id=account_id, alias=alias)
+    except (Account.DoesNotExist, ValidationError) as error:
+        raise _as_dashboard_error(error) from error
+    return Response({"accountId": account.pk, "alias": account.alias or None})
+
+
+@api_view(["PUT"])
+def account_routing(request: Request, account_id: str) -> Response:
+    """What is not named stays as it is."""
+    payload = _object(request)
+    if isinstance(payload.get("stopAtPercent"), bool):
+        raise DashboardError(422, "validation_error", "stopAtPercent must be a whole number or null.")
+    try:
+        known = Account.objects.get(pk=account_id)
+        account = services.account_route(
+            account_id=account_id,
+            policy=payload.get("routingPolicy", known.routing_policy),
+            stop_at_percent=payload.get("stopAtPercent", known.stop_at_percent),
+        )
+    except (Account.DoesNotExist, ValidationError) as error:
+        raise _as_dashboard_error(error) from error
+    return Response(
+        {
+            "accountId": account.pk,
+            "routingPolicy": account.routing_policy,
+            "stopAtPercent": account.stop_at_percent,
+        }
+    )
+
+
 @api_view(["DELETE"])
 def account_delete(request: Request, account_id: str) -> Response:
     try:
@@ -67,6 +104,12 @@ def account_delete(request: Request, account_id: str) -> Response:
     except Account.DoesNotExist as error:
         raise _as_dashboard_error(error) from error
     return Response({"status": "deleted"})
+
+
+def _object(request: Request) -> dict[str, Any]:
+    if not isinstance(request.data, dict):
+        raise DashboardError(422, "validation_error", "The body must be a JSON object.")
+    return request.data
 
 
 def _uploaded(request: Request) -> bytes:
@@ -90,4 +133,7 @@ def _too_large() -> DashboardError:
 def _as_dashboard_error(error: Exception) -> DashboardError:
     if isinstance(error, services.StateConflict):
         return DashboardError(409, error.code, str(error))
+    if isinstance(error, ValidationError):
+        words = (f"{name}: {' '.join(found)}" for name, found in error.message_dict.items())
+        return DashboardError(422, "validation_error", " ".join(words))
     return DashboardError(404, "account_not_found", "Account not found")

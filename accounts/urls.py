@@ -10,6 +10,8 @@ urlpatterns = [
     path("accounts/import", api.account_import),
     path("accounts/<str:account_id>/pause", api.account_pause),
     path("accounts/<str:account_id>/reactivate", api.account_reactivate),
+    path("accounts/<str:account_id>/alias", api.account_alias),
+    path("accounts/<str:account_id>/routing-policy", api.account_routing),
     path("accounts/<str:account_id>", api.account_delete),
     path("oauth/start", sign_in_api.start),
     path("oauth/status", sign_in_api.status),
