@@ -9,13 +9,15 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.forms import ModelForm
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_POST
 
-from accounts import groups, services, tokens
+from accounts import auth_file, exporting, groups, services, tokens
 from accounts.identity import workspace_words
 from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, JobRun
 from accounts.sign_in_admin import SignInPages, sign_in_url
@@ -176,7 +178,11 @@ class AccountAdmin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_POST(self.act))
-        own = [path("<path:object_id>/do/<slug:verb>/", view, name="accounts_account_do")]
+        export = self.admin_site.admin_view(self.export)
+        own = [
+            path("<path:object_id>/do/<slug:verb>/", view, name="accounts_account_do"),
+            path("<path:object_id>/export/", export, name="accounts_account_export"),
+        ]
         urls: list[URLPattern] = super().get_urls()
         return self._sign_in_pages.urls() + own + urls
 
@@ -197,6 +203,33 @@ class AccountAdmin(ModelAdmin):
         if "stay" in request.POST:
             return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[quote(account.pk)]))
         return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
+
+    def export(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asks first; a POST is the answer, and downloads the file."""
+        account = self.get_object(request, unquote(object_id))
+        if account is None:
+            raise Http404
+        shape = _SHAPES.get(request.POST.get("shape", ""))
+        if request.method != "POST" or shape is None:
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "Export auth.json",
+                "account": account,
+            }
+            return TemplateResponse(request, "admin/accounts/account/export.html", context)
+        try:
+            auth = exporting.account_export(account_id=account.pk)
+        except exporting.NothingToExport as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[quote(account.pk)]))
+        return JsonResponse(
+            shape(auth),
+            json_dumps_params={"indent": 2},
+            headers={
+                "Cache-Control": "no-store",
+                "Content-Disposition": content_disposition_header(True, f"auth-{account.pk}.json") or "",
+            },
+        )
 
     def _act_on(self, request: HttpRequest, accounts: list[Account], verb: str) -> None:
         done_words, do = _VERBS[verb]
@@ -276,9 +309,11 @@ def _button_context(account: Account) -> dict[str, Any]:
         "toggle_words": "Resume" if is_paused else "Pause",
         "refresh_url": url("refresh"),
         "sign_in_url": sign_in_url(account),
+        "export_url": reverse("admin:accounts_account_export", args=[quote(account.pk)]),
     }
 
 
+_SHAPES = {"codex": auth_file.codex_file, "opencode": auth_file.opencode_file}
 _VERBS: dict[str, tuple[str, Callable[[Account], object]]] = {
     "pause": ("Paused", lambda account: services.account_pause(account_id=account.pk)),
     "resume": ("Resumed", lambda account: services.account_resume(account_id=account.pk)),

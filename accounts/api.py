@@ -11,7 +11,7 @@ from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import auth_file, importing, services
+from accounts import auth_file, exporting, importing, services
 from accounts.models import Account
 from codexproxy.errors import DashboardError
 
@@ -97,6 +97,30 @@ def account_routing(request: Request, account_id: str) -> Response:
     )
 
 
+@api_view(["POST"])
+def account_export(request: Request, account_id: str) -> Response:
+    """SECURITY: the gate lets an open dashboard do this on its own machine only."""
+    try:
+        auth = exporting.account_export(account_id=account_id)
+        account = Account.objects.get(pk=account_id)
+    except (Account.DoesNotExist, exporting.NothingToExport) as error:
+        raise _as_dashboard_error(error) from error
+    expires_at = auth.access_expires_at
+    content = {
+        "filename": f"auth-{account_id}.json",
+        "account": {"accountId": account_id, "email": account.email, "planType": account.plan_type},
+        "tokens": {
+            "idToken": auth.id_token or None,
+            "accessToken": auth.access_token,
+            "refreshToken": auth.refresh_token,
+            "expiresAtMs": int(expires_at.timestamp() * 1000) if expires_at else None,
+        },
+        "codexAuthJson": auth_file.codex_file(auth),
+        "opencodeAuthJson": auth_file.opencode_file(auth),
+    }
+    return Response(content, headers={"Cache-Control": "no-store"})
+
+
 @api_view(["DELETE"])
 def account_delete(request: Request, account_id: str) -> Response:
     try:
@@ -133,6 +157,8 @@ def _too_large() -> DashboardError:
 def _as_dashboard_error(error: Exception) -> DashboardError:
     if isinstance(error, services.StateConflict):
         return DashboardError(409, error.code, str(error))
+    if isinstance(error, exporting.NothingToExport):
+        return DashboardError(409, "account_not_exportable", str(error))
     if isinstance(error, ValidationError):
         words = (f"{name}: {' '.join(found)}" for name, found in error.message_dict.items())
         return DashboardError(422, "validation_error", " ".join(words))

@@ -10,6 +10,7 @@ urlpatterns = [
     path("accounts/import", api.account_import),
     path("accounts/<str:account_id>/pause", api.account_pause),
     path("accounts/<str:account_id>/reactivate", api.account_reactivate),
+    path("accounts/<str:account_id>/export/auth", api.account_export),
     path("accounts/<str:account_id>/alias", api.account_alias),
     path("accounts/<str:account_id>/routing-policy", api.account_routing),
     path("accounts/<str:account_id>", api.account_delete),

@@ -287,3 +287,22 @@ def test_groups_are_made_filtered_by_and_deleted(browser: Client) -> None:
     browser.post(f"{groups}{group.pk}/delete/", {"post": "yes"})
     assert not AccountGroup.objects.exists()
     assert Account.objects.count() == 2
+
+
+def test_an_export_asks_first_and_is_never_cached(browser: Client) -> None:
+    account = make_account()
+    path = change_page(account).replace("/change/", "/export/")
+    assert path in browser.get(change_page(account)).content.decode()
+    page = browser.get(path)
+    assert "audit log" in page.content.decode() and "secret-" not in page.content.decode()
+    assert not AuditEvent.objects.exists()
+    strict = Client(enforce_csrf_checks=True, REMOTE_ADDR="127.0.0.1", HTTP_HOST="localhost")
+    assert strict.post(path, {"shape": "codex"}).status_code == 403
+
+    answer = browser.post(path, {"shape": "codex"})
+
+    assert answer.json()["tokens"]["refresh_token"] == "secret-refresh"
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert browser.post(path, {"shape": "opencode"}).json()["openai"]["refresh"] == "secret-refresh"
+    assert AuditEvent.objects.filter(action="account_auth_exported").count() == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import Http404
 from django.test import Client
 from django.urls import include, path
+from django.utils import timezone
 from rest_framework import exceptions
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
@@ -233,3 +235,14 @@ def test_what_an_account_cannot_have_is_refused_in_words(what: str, payload: Any
 @pytest.mark.parametrize("what", ["alias", "routing-policy"])
 def test_an_account_that_is_not_there_cannot_be_changed(what: str) -> None:
     assert error(put("nobody", what, {}))[:2] == (404, "account_not_found")
+
+
+def test_an_export_has_both_shapes_and_is_never_cached() -> None:
+    account = make_account(access_expires_at=timezone.now() + timedelta(days=1), refreshed_at=timezone.now())
+    answer = Client().post(f"/api/accounts/{account.pk}/export/auth")
+    assert answer.headers["Cache-Control"] == "no-store"
+    exported = answer.json()
+    assert exported["codexAuthJson"]["tokens"]["refresh_token"] == exported["tokens"]["refreshToken"]
+    assert exported["opencodeAuthJson"]["openai"]["expires"] == exported["tokens"]["expiresAtMs"]
+    assert Client().get(f"/api/accounts/{account.pk}/export/auth").status_code == 405
+    assert error(Client().post("/api/accounts/nobody/export/auth"))[:2] == (404, "account_not_found")
