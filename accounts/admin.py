@@ -88,7 +88,10 @@ class AccountAdmin(ModelAdmin):
         ("Routing", {"fields": ("routing_policy", "stop_at_percent", "in_groups")}),
         ("Identity", {"fields": ("workspace", "chatgpt_account_id", "chatgpt_user_id", "created_at")}),
         # SECURITY: what is known about the tokens; the tokens themselves are in no form and no list.
-        ("Sign-in", {"fields": ("source", "generation", "last_refresh", "token_expiry")}),
+        (
+            "Sign-in",
+            {"fields": ("source", "generation", "rotation", "last_refresh", "token_expiry", "next_refresh")},
+        ),
     )
     readonly_fields = (
         "in_groups",
@@ -102,8 +105,10 @@ class AccountAdmin(ModelAdmin):
         "created_at",
         "source",
         "generation",
+        "rotation",
         "last_refresh",
         "token_expiry",
+        "next_refresh",
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
@@ -155,6 +160,21 @@ class AccountAdmin(ModelAdmin):
     @display(description="token ends")
     def token_expiry(self, account: Account) -> str:
         return time_cell(getattr(account, "token_expires_at", None), timezone.now())
+
+    @display(description="last rotation here")
+    def rotation(self, account: Account) -> str:
+        return time_cell(getattr(account, "token_rotated_at", None), timezone.now())
+
+    @display(description="next refresh")
+    def next_refresh(self, account: Account) -> str:
+        refreshed_at = getattr(account, "token_refreshed_at", None)
+        if refreshed_at is None or account.status in (
+            Account.Status.REAUTH_REQUIRED,
+            Account.Status.DEACTIVATED,
+        ):
+            return "none until it is signed in again"
+        expires_at = getattr(account, "token_expires_at", None)
+        return time_cell(tokens.next_refresh_at(expires_at, refreshed_at), timezone.now())
 
     @display(description="groups")
     def in_groups(self, account: Account) -> str:

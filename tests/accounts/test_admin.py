@@ -306,3 +306,11 @@ def test_an_export_asks_first_and_is_never_cached(browser: Client) -> None:
     assert answer.headers["Content-Disposition"].startswith("attachment")
     assert browser.post(path, {"shape": "opencode"}).json()["openai"]["refresh"] == "secret-refresh"
     assert AuditEvent.objects.filter(action="account_auth_exported").count() == 2
+
+
+def test_an_account_says_when_its_tokens_are_refreshed_next(browser: Client) -> None:
+    account = make_account()
+    # Ten minutes before they end.
+    assert "in 4 h 50 min" in browser.get(change_page(account)).content.decode()
+    Account.objects.update(status=Account.Status.REAUTH_REQUIRED)
+    assert "none until it is signed in again" in browser.get(change_page(account)).content.decode()
