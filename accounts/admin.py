@@ -9,15 +9,17 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.forms import ModelForm
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_POST
 
-from accounts import services, tokens
+from accounts import auth_file, exporting, groups, services, tokens
 from accounts.identity import workspace_words
-from accounts.models import Account, AccountEvent, AuditEvent, JobRun
+from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, JobRun
 from accounts.sign_in_admin import SignInPages, sign_in_url
 from codexproxy.admin_base import (
     ModelAdmin,
@@ -74,7 +76,7 @@ class AccountAdmin(ModelAdmin):
         "token_expiry",
         "buttons",
     )
-    list_filter = ("status", PlanFilter)
+    list_filter = ("status", PlanFilter, "groups")
     search_fields = ("email", "alias")
     ordering = ("email", "id")
     list_fullwidth = True
@@ -83,11 +85,16 @@ class AccountAdmin(ModelAdmin):
     change_form_outer_before_template = "admin/accounts/account/toolbar.html"
     fieldsets = (
         (None, {"fields": ("alias", "email", "plan_type", "state", "windows")}),
+        ("Routing", {"fields": ("routing_policy", "stop_at_percent", "in_groups")}),
         ("Identity", {"fields": ("workspace", "chatgpt_account_id", "chatgpt_user_id", "created_at")}),
         # SECURITY: what is known about the tokens; the tokens themselves are in no form and no list.
-        ("Sign-in", {"fields": ("source", "generation", "last_refresh", "token_expiry")}),
+        (
+            "Sign-in",
+            {"fields": ("source", "generation", "rotation", "last_refresh", "token_expiry", "next_refresh")},
+        ),
     )
     readonly_fields = (
+        "in_groups",
         "email",
         "plan_type",
         "state",
@@ -98,8 +105,10 @@ class AccountAdmin(ModelAdmin):
         "created_at",
         "source",
         "generation",
+        "rotation",
         "last_refresh",
         "token_expiry",
+        "next_refresh",
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
@@ -152,6 +161,25 @@ class AccountAdmin(ModelAdmin):
     def token_expiry(self, account: Account) -> str:
         return time_cell(getattr(account, "token_expires_at", None), timezone.now())
 
+    @display(description="last rotation here")
+    def rotation(self, account: Account) -> str:
+        return time_cell(getattr(account, "token_rotated_at", None), timezone.now())
+
+    @display(description="next refresh")
+    def next_refresh(self, account: Account) -> str:
+        refreshed_at = getattr(account, "token_refreshed_at", None)
+        if refreshed_at is None or account.status in (
+            Account.Status.REAUTH_REQUIRED,
+            Account.Status.DEACTIVATED,
+        ):
+            return "none until it is signed in again"
+        expires_at = getattr(account, "token_expires_at", None)
+        return time_cell(tokens.next_refresh_at(expires_at, refreshed_at), timezone.now())
+
+    @display(description="groups")
+    def in_groups(self, account: Account) -> str:
+        return ", ".join(group.name for group in account.groups.all()) or "–"
+
     @display(description="came from")
     def source(self, account: Account) -> str:
         source = getattr(account, "token_source", None)
@@ -170,7 +198,11 @@ class AccountAdmin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_POST(self.act))
-        own = [path("<path:object_id>/do/<slug:verb>/", view, name="accounts_account_do")]
+        export = self.admin_site.admin_view(self.export)
+        own = [
+            path("<path:object_id>/do/<slug:verb>/", view, name="accounts_account_do"),
+            path("<path:object_id>/export/", export, name="accounts_account_export"),
+        ]
         urls: list[URLPattern] = super().get_urls()
         return self._sign_in_pages.urls() + own + urls
 
@@ -191,6 +223,33 @@ class AccountAdmin(ModelAdmin):
         if "stay" in request.POST:
             return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[quote(account.pk)]))
         return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
+
+    def export(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asks first; a POST is the answer, and downloads the file."""
+        account = self.get_object(request, unquote(object_id))
+        if account is None:
+            raise Http404
+        shape = _SHAPES.get(request.POST.get("shape", ""))
+        if request.method != "POST" or shape is None:
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "Export auth.json",
+                "account": account,
+            }
+            return TemplateResponse(request, "admin/accounts/account/export.html", context)
+        try:
+            auth = exporting.account_export(account_id=account.pk)
+        except exporting.NothingToExport as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[quote(account.pk)]))
+        return JsonResponse(
+            shape(auth),
+            json_dumps_params={"indent": 2},
+            headers={
+                "Cache-Control": "no-store",
+                "Content-Disposition": content_disposition_header(True, f"auth-{account.pk}.json") or "",
+            },
+        )
 
     def _act_on(self, request: HttpRequest, accounts: list[Account], verb: str) -> None:
         done_words, do = _VERBS[verb]
@@ -220,7 +279,12 @@ class AccountAdmin(ModelAdmin):
         self._act_on(request, list(queryset), "refresh")
 
     def save_model(self, request: HttpRequest, obj: Account, form: ModelForm[Any], change: bool) -> None:
-        services.account_rename(account_id=obj.pk, alias=form.cleaned_data["alias"])
+        given = form.cleaned_data
+        if "alias" in form.changed_data:
+            services.account_rename(account_id=obj.pk, alias=given["alias"])
+        services.account_route(
+            account_id=obj.pk, policy=given["routing_policy"], stop_at_percent=given["stop_at_percent"]
+        )
 
     def delete_model(self, request: HttpRequest, obj: Account) -> None:
         services.account_delete(account_id=obj.pk)
@@ -265,14 +329,45 @@ def _button_context(account: Account) -> dict[str, Any]:
         "toggle_words": "Resume" if is_paused else "Pause",
         "refresh_url": url("refresh"),
         "sign_in_url": sign_in_url(account),
+        "export_url": reverse("admin:accounts_account_export", args=[quote(account.pk)]),
     }
 
 
+_SHAPES = {"codex": auth_file.codex_file, "opencode": auth_file.opencode_file}
 _VERBS: dict[str, tuple[str, Callable[[Account], object]]] = {
     "pause": ("Paused", lambda account: services.account_pause(account_id=account.pk)),
     "resume": ("Resumed", lambda account: services.account_resume(account_id=account.pk)),
     "refresh": ("Token refreshed", lambda account: tokens.refresh_now(account_id=account.pk)),
 }
+
+
+@admin.register(AccountGroup)
+class AccountGroupAdmin(ModelAdmin):
+    list_display = ("name", "members")
+    search_fields = ("name",)
+    fields = ("name", "accounts")
+    filter_horizontal = ("accounts",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AccountGroup]:
+        groups: QuerySet[AccountGroup] = super().get_queryset(request)
+        return groups.prefetch_related("accounts")
+
+    @display(description="accounts")
+    def members(self, group: AccountGroup) -> str:
+        return ", ".join(account.display_name for account in group.accounts.all()) or "none"
+
+    def save_model(self, request: HttpRequest, obj: AccountGroup, form: ModelForm[Any], change: bool) -> None:
+        groups.group_save(group=obj, account_ids=[account.pk for account in form.cleaned_data["accounts"]])
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """The service has stored the members with the group."""
+
+    def delete_model(self, request: HttpRequest, obj: AccountGroup) -> None:
+        groups.group_delete(group_id=obj.pk)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccountGroup]) -> None:
+        for group_id in list(queryset.values_list("pk", flat=True)):
+            groups.group_delete(group_id=group_id)
 
 
 @admin.register(AuditEvent)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from rest_framework.decorators import api_view, parser_classes
 from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import auth_file, importing, services
+from accounts import auth_file, exporting, importing, services
 from accounts.models import Account
 from codexproxy.errors import DashboardError
 
@@ -60,6 +61,66 @@ def account_reactivate(request: Request, account_id: str) -> Response:
     return Response({"status": "reactivated"})
 
 
+@api_view(["PUT"])
+def account_alias(request: Request, account_id: str) -> Response:
+    alias = _object(request).get("alias") or ""
+    if not isinstance(alias, str):
+        raise DashboardError(422, "validation_error", "alias must be a text.")
+    try:
+        account = services.account_rename(account_id=account_id, alias=alias)
+    except (Account.DoesNotExist, ValidationError) as error:
+        raise _as_dashboard_error(error) from error
+    return Response({"accountId": account.pk, "alias": account.alias or None})
+
+
+@api_view(["PUT"])
+def account_routing(request: Request, account_id: str) -> Response:
+    """What is not named stays as it is."""
+    payload = _object(request)
+    if isinstance(payload.get("stopAtPercent"), bool):
+        raise DashboardError(422, "validation_error", "stopAtPercent must be a whole number or null.")
+    try:
+        known = Account.objects.get(pk=account_id)
+        account = services.account_route(
+            account_id=account_id,
+            policy=payload.get("routingPolicy", known.routing_policy),
+            stop_at_percent=payload.get("stopAtPercent", known.stop_at_percent),
+        )
+    except (Account.DoesNotExist, ValidationError) as error:
+        raise _as_dashboard_error(error) from error
+    return Response(
+        {
+            "accountId": account.pk,
+            "routingPolicy": account.routing_policy,
+            "stopAtPercent": account.stop_at_percent,
+        }
+    )
+
+
+@api_view(["POST"])
+def account_export(request: Request, account_id: str) -> Response:
+    """SECURITY: the gate lets an open dashboard do this on its own machine only."""
+    try:
+        auth = exporting.account_export(account_id=account_id)
+        account = Account.objects.get(pk=account_id)
+    except (Account.DoesNotExist, exporting.NothingToExport) as error:
+        raise _as_dashboard_error(error) from error
+    expires_at = auth.access_expires_at
+    content = {
+        "filename": f"auth-{account_id}.json",
+        "account": {"accountId": account_id, "email": account.email, "planType": account.plan_type},
+        "tokens": {
+            "idToken": auth.id_token or None,
+            "accessToken": auth.access_token,
+            "refreshToken": auth.refresh_token,
+            "expiresAtMs": int(expires_at.timestamp() * 1000) if expires_at else None,
+        },
+        "codexAuthJson": auth_file.codex_file(auth),
+        "opencodeAuthJson": auth_file.opencode_file(auth),
+    }
+    return Response(content, headers={"Cache-Control": "no-store"})
+
+
 @api_view(["DELETE"])
 def account_delete(request: Request, account_id: str) -> Response:
     try:
@@ -67,6 +128,12 @@ def account_delete(request: Request, account_id: str) -> Response:
     except Account.DoesNotExist as error:
         raise _as_dashboard_error(error) from error
     return Response({"status": "deleted"})
+
+
+def _object(request: Request) -> dict[str, Any]:
+    if not isinstance(request.data, dict):
+        raise DashboardError(422, "validation_error", "The body must be a JSON object.")
+    return request.data
 
 
 def _uploaded(request: Request) -> bytes:
@@ -90,4 +157,9 @@ def _too_large() -> DashboardError:
 def _as_dashboard_error(error: Exception) -> DashboardError:
     if isinstance(error, services.StateConflict):
         return DashboardError(409, error.code, str(error))
+    if isinstance(error, exporting.NothingToExport):
+        return DashboardError(409, "account_not_exportable", str(error))
+    if isinstance(error, ValidationError):
+        words = (f"{name}: {' '.join(found)}" for name, found in error.message_dict.items())
+        return DashboardError(422, "validation_error", " ".join(words))
     return DashboardError(404, "account_not_found", "Account not found")

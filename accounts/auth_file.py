@@ -98,6 +98,21 @@ def dump(auth: ParsedAuth) -> str:
     return json.dumps({"tokens": tokens, "last_refresh": refreshed_at})
 
 
+def codex_file(auth: ParsedAuth) -> dict[str, Any]:
+    """As Codex CLI writes it."""
+    tokens = {"id_token": auth.id_token, "access_token": auth.access_token}
+    tokens |= {"refresh_token": auth.refresh_token, "account_id": auth.chatgpt_account_id}
+    refreshed_at = auth.refreshed_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if auth.refreshed_at else None
+    return {"auth_mode": "chatgpt", "OPENAI_API_KEY": None, "tokens": tokens, "last_refresh": refreshed_at}
+
+
+def opencode_file(auth: ParsedAuth) -> dict[str, Any]:
+    """As OpenCode writes it; its times are milliseconds."""
+    expires = int(auth.access_expires_at.timestamp() * 1000) if auth.access_expires_at else 0
+    tokens = {"type": "oauth", "refresh": auth.refresh_token, "access": auth.access_token}
+    return {"openai": tokens | {"expires": expires, "accountId": auth.chatgpt_account_id}}
+
+
 def _content(data: bytes | str) -> Mapping[str, Any]:
     if not data.strip():
         raise AuthFileError("auth.json is empty")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
@@ -21,6 +22,11 @@ class Account(models.Model):
         PAUSED = "paused"
         REAUTH_REQUIRED = "reauth_required", "sign-in needed"
         DEACTIVATED = "deactivated"
+
+    class RoutingPolicy(models.TextChoices):
+        BURN_FIRST = "burn_first", "burn first: before all others"
+        NORMAL = "normal"
+        PRESERVE = "preserve", "preserve: only when no other can serve"
 
     id = models.CharField(primary_key=True, max_length=200)
     chatgpt_account_id = models.CharField("ChatGPT account", max_length=120, blank=True)
@@ -39,6 +45,20 @@ class Account(models.Model):
         null=True, blank=True, help_text="The window's reset that was known when the block began."
     )
 
+    routing_policy = models.CharField(
+        max_length=20,
+        choices=RoutingPolicy.choices,
+        default=RoutingPolicy.NORMAL,
+        help_text="Whose turn it is for a conversation that has no account yet.",
+    )
+    stop_at_percent = models.PositiveSmallIntegerField(
+        "stop at (percent of the week)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text="From there on it takes no new conversations; those that it has go on. Empty: no reserve.",
+    )
+
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -52,6 +72,20 @@ class Account(models.Model):
     @property
     def is_blocked_by_limit(self) -> bool:
         return self.status in (self.Status.RATE_LIMITED, self.Status.QUOTA_EXCEEDED)
+
+
+class AccountGroup(models.Model):
+    """Accounts under a name: to filter by, to act on together, and to bind API keys to."""
+
+    name = models.CharField(max_length=80, unique=True)
+    accounts = models.ManyToManyField(Account, related_name="groups", blank=True)
+
+    class Meta:
+        verbose_name = "account group"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Credential(models.Model):

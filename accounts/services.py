@@ -137,6 +137,21 @@ def account_rename(*, account_id: str, alias: str) -> Account:
 
 
 @transaction.atomic
+def account_route(*, account_id: str, policy: str, stop_at_percent: int | None) -> Account:
+    """When it is this account's turn, and its reserve. Raises Account.DoesNotExist and ValidationError."""
+    account = Account.objects.get(pk=account_id)
+    if (account.routing_policy, account.stop_at_percent) == (policy, stop_at_percent):
+        return account
+    account.routing_policy, account.stop_at_percent = policy, stop_at_percent
+    account.full_clean()
+    account.save(update_fields=["routing_policy", "stop_at_percent", "updated_at"])
+    stop = f", stops at {stop_at_percent} % of the week" if stop_at_percent is not None else ""
+    _record(account_id, "routing", f"{policy}{stop}")
+    audit.record("account_routed", subject=account_id, detail=f"{policy}{stop}")
+    return account
+
+
+@transaction.atomic
 def account_delete(*, account_id: str) -> None:
     """With its credential, windows and events. Raises Account.DoesNotExist."""
     deleted, _ = Account.objects.filter(pk=account_id).delete()

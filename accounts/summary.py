@@ -24,6 +24,8 @@ def account_summary(account: Account, now: datetime) -> dict[str, Any]:
         "workspaceLabel": account.workspace_label or None,
         "planType": account.plan_type,
         "status": account.status,
+        "routingPolicy": account.routing_policy,
+        "stopAtPercent": account.stop_at_percent,
         "deactivationReason": (account.status_reason or None) if account.status in _WITH_REASON else None,
         "lastRefreshAt": iso(credential.refreshed_at) if credential else None,
         "auth": _auth(credential, now),

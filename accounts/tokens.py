@@ -258,9 +258,13 @@ def due_for_refresh(credentials: Iterable[Credential], now: datetime) -> list[Cr
     return [
         credential
         for credential in credentials
-        if (credential.access_expires_at is not None and credential.access_expires_at <= now + EXPIRY_MARGIN)
-        or credential.refreshed_at <= now - MAX_AGE
+        if next_refresh_at(credential.access_expires_at, credential.refreshed_at) <= now
     ]
+
+
+def next_refresh_at(access_expires_at: datetime | None, refreshed_at: datetime) -> datetime:
+    by_age = refreshed_at + MAX_AGE
+    return by_age if access_expires_at is None else min(by_age, access_expires_at - EXPIRY_MARGIN)
 
 
 async def refresh_due(refresher: TokenRefresher, thread: DatabaseThread, now: datetime) -> int:

@@ -70,6 +70,12 @@ STRANGER_REFUSED = GateRefusal(
         "CODEXPROXY_TRUSTED_PROXIES too) and start the server again.",
     ),
 )
+EXPORT_REFUSED = GateRefusal(
+    403,
+    "export_not_local",
+    "While the dashboard is open without a sign-in, tokens are handed out on the server's own machine only.",
+    ("Require a password or a one-time code on the security page, sign in, and export again.",),
+)
 CROSS_SITE_REFUSED = GateRefusal(403, "cross_site", "This change was sent by a page of another site.")
 PASSWORD_REFUSED = GateRefusal(401, "authentication_required", "A sign-in is required.")
 TOTP_REFUSED = GateRefusal(401, "totp_required", "TOTP verification is required for dashboard access")
@@ -148,9 +154,16 @@ def refusal(request: HttpRequest) -> GateRefusal | None:
         return None
     on = locks(request)
     if on.are_open:
+        if hands_out_tokens(request.path) and not is_local(request):
+            return EXPORT_REFUSED
         return None if admits(request) else STRANGER_REFUSED
     # Pages: the admin site asks `admits` and leads to the sign-in.
     return locked_by(request, on) if is_api else None
+
+
+def hands_out_tokens(path: str) -> bool:
+    """SECURITY: a named network may see an open dashboard; it does not get the credentials."""
+    return "/accounts/" in path and "/export/" in path
 
 
 class GateMiddleware:

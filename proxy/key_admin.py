@@ -71,7 +71,7 @@ class ApiKeyAdmin(ModelAdmin):
                 )
             },
         ),
-        ("Which accounts serve it", {"fields": ("is_bound", "account_ids")}),
+        ("Which accounts serve it", {"fields": ("is_bound", "account_ids", "group_ids")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:

@@ -51,7 +51,7 @@ def api_key(request: Request, key_id: int) -> Response:
             api_key_delete(key_id=key_id)
         return Response(status=204)
     payload = _object(request)
-    fields, rules = _fields(payload), _limits(payload)
+    fields, rules = _fields(payload, _found(key_id)), _limits(payload)
     with _told(), transaction.atomic():
         key = api_key_update(key_id=key_id, **fields) if fields else ApiKey.objects.get(pk=key_id)
         if rules is not None:
@@ -125,6 +125,7 @@ def _shown(key: ApiKey) -> dict[str, Any]:
         "maxParallelRequests": key.max_parallel,
         "accountAssignmentScopeEnabled": key.is_bound,
         "assignedAccountIds": key.account_ids,
+        "assignedGroupIds": key.group_ids,
         "limits": [
             {
                 "limitType": limit.kind,
@@ -152,11 +153,14 @@ def _object(request: Request) -> dict[str, Any]:
     return request.data
 
 
-def _fields(payload: dict[str, Any]) -> dict[str, Any]:
+def _fields(payload: dict[str, Any], key: ApiKey | None = None) -> dict[str, Any]:
     """What is given, by the names of the service; what is absent stays as it is."""
     fields = {field: read(payload[name], name) for name, (field, read) in _READERS.items() if name in payload}
-    if "account_ids" in fields:
-        fields["is_bound"] = bool(fields["account_ids"])
+    if "account_ids" in fields or "group_ids" in fields:
+        # What is not named stays: taking the accounts off leaves the key bound to its groups.
+        accounts = fields.get("account_ids", key.account_ids if key else [])
+        groups = fields.get("group_ids", key.group_ids if key else [])
+        fields["is_bound"] = bool(accounts or groups)
     return fields
 
 
@@ -242,4 +246,5 @@ _READERS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "enforcedServiceTier": ("enforced_tier", _tier),
     "maxParallelRequests": ("max_parallel", _optional_integer),
     "assignedAccountIds": ("account_ids", _list),
+    "assignedGroupIds": ("group_ids", _list),
 }

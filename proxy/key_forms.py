@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
-from accounts.models import Account
+from accounts.models import Account, AccountGroup
 from codexproxy.admin_base import Textarea, TextInput
 from proxy.key_services import LimitRule, api_key_check
 from proxy.models import ApiKey, ApiKeyLimit
@@ -17,6 +18,7 @@ _MICRO = 1_000_000
 FIELDS = (
     "name", "note", "enabled", "expires_at", "allowed_models", "enforced_model", "enforced_effort",
     "allowed_efforts", "enforced_tier", "max_parallel", "is_bound", "account_ids",
+    "group_ids",
 )  # fmt: skip
 
 
@@ -48,16 +50,31 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         help_text="Counts while “only certain accounts” is on. Deleting an account never adds others.",
     )
 
+    group_ids = forms.TypedMultipleChoiceField(
+        label="Account groups",
+        required=False,
+        coerce=int,
+        empty_value=[],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Also counts while “only certain accounts” is on: every account that is in one of them.",
+    )
+
     class Meta:
         model = ApiKey
         fields = FIELDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        groups = {group.pk: group.name for group in AccountGroup.objects.all()}
+        groups |= {gone: f"group {gone} (deleted)" for gone in self.instance.group_ids if gone not in groups}
+        self._offer("group_ids", groups)
         choices = {account.pk: account.display_name for account in Account.objects.order_by("email", "id")}
         gone = [known for known in self.instance.account_ids if known not in choices]
         choices |= {account_id: f"{account_id} (deleted)" for account_id in gone}
-        field = self.fields["account_ids"]
+        self._offer("account_ids", choices)
+
+    def _offer(self, name: str, choices: Mapping[Any, str]) -> None:
+        field = self.fields[name]
         if isinstance(field, forms.MultipleChoiceField):
             field.choices = list(choices.items())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 
+from accounts.groups import members_of_groups
 from proxy.budgets import LimitState
 from proxy.keys import KeyView
 from proxy.models import ApiKey, ApiKeyLimit
@@ -20,10 +21,11 @@ from requestlogs.models import RequestRecord
 def key_views() -> dict[str, KeyView]:
     """Every key by its hash; disabled ones too, so that their holders are told what is wrong."""
     limited = set(ApiKeyLimit.objects.values_list("key_id", flat=True))
-    return {row.key_hash: _view(row, row.pk in limited) for row in ApiKey.objects.all()}
+    groups = members_of_groups()
+    return {row.key_hash: _view(row, row.pk in limited, groups) for row in ApiKey.objects.all()}
 
 
-def _view(row: ApiKey, has_limits: bool) -> KeyView:
+def _view(row: ApiKey, has_limits: bool, groups: Mapping[int, frozenset[str]]) -> KeyView:
     return KeyView(
         id=row.pk,
         name=row.name,
@@ -35,14 +37,18 @@ def _view(row: ApiKey, has_limits: bool) -> KeyView:
         allowed_efforts=frozenset(row.allowed_efforts),
         enforced_tier=row.enforced_tier,
         max_parallel=row.max_parallel,
-        accounts=bound_accounts(row),
+        accounts=bound_accounts(row, groups),
         has_limits=has_limits,
     )
 
 
-def bound_accounts(row: ApiKey) -> frozenset[str] | None:
-    """The accounts that a key may use; None: any. Members of the key's account groups belong in here."""
-    return frozenset(row.account_ids) if row.is_bound else None
+def bound_accounts(row: ApiKey, groups: Mapping[int, frozenset[str]]) -> frozenset[str] | None:
+    """The accounts that a key may use, those of its groups among them; None: any."""
+    if not row.is_bound:
+        return None
+    # A group that was deleted has no members; it never means all accounts.
+    members = (groups.get(group_id, frozenset()) for group_id in row.group_ids)
+    return frozenset(row.account_ids).union(*members)
 
 
 def keys_with_use() -> QuerySet[ApiKey]:

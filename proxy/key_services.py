@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import audit, changes
-from accounts.models import Account
+from accounts.models import Account, AccountGroup
 from proxy.budgets import WINDOW_S
 from proxy.key_selectors import usage_sums
 from proxy.keys import PREFIX, SHOWN, key_hash, new_key
@@ -24,6 +24,7 @@ _EDITABLE = frozenset(
     {
         "name", "note", "enabled", "expires_at", "allowed_models", "enforced_model", "enforced_effort",
         "allowed_efforts", "enforced_tier", "max_parallel", "is_bound", "account_ids",
+        "group_ids",
     }
 )  # fmt: skip
 
@@ -181,14 +182,16 @@ def _used(kind: str, sums: dict[str, Any]) -> int:
 def _assign(key: ApiKey, fields: dict[str, Any]) -> None:
     if unknown := fields.keys() - _EDITABLE:
         raise TypeError(f"a key has no {', '.join(sorted(unknown))}")
-    was_bound_to = set(key.account_ids)
+    was_bound_to, was_in = set(key.account_ids), set(key.group_ids)
     for name, value in fields.items():
         setattr(key, name, value.strip() if isinstance(value, str) else value)
     key.allowed_models = _texts("allowed_models", key.allowed_models)
     key.allowed_efforts = _texts("allowed_efforts", key.allowed_efforts)
     key.account_ids = _texts("account_ids", key.account_ids)
+    key.group_ids = _numbers("group_ids", key.group_ids)
     key.full_clean(exclude=["prefix", "key_hash"] if key.pk else [])
-    _check_consistency(key, was_bound_to)
+    _check_consistency(key)
+    _check_bindings(key, was_bound_to, was_in)
 
 
 def _texts(field_name: str, values: Any) -> list[str]:
@@ -199,15 +202,31 @@ def _texts(field_name: str, values: Any) -> list[str]:
     return sorted({value.strip() for value in values})
 
 
-def _check_consistency(key: ApiKey, was_bound_to: set[str]) -> None:
+def _numbers(field_name: str, values: Any) -> list[int]:
+    if not isinstance(values, list | tuple | set | frozenset) or not all(
+        isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 for value in values
+    ):
+        raise ValidationError({field_name: "This must be a list of ids."})
+    return sorted(set(values))
+
+
+def _check_consistency(key: ApiKey) -> None:
     if key.enforced_model and key.allowed_models and key.enforced_model not in key.allowed_models:
         raise ValidationError({"enforced_model": "The enforced model must be one of the allowed models."})
     if key.enforced_effort and key.allowed_efforts:
         raise ValidationError({"enforced_effort": "Either enforce one effort or allow some, not both."})
     if unknown := set(key.allowed_efforts) - set(ApiKey.Effort.values):
         raise ValidationError({"allowed_efforts": f"There is no effort {', '.join(sorted(unknown))}."})
+
+
+def _check_bindings(key: ApiKey, was_bound_to: set[str], was_in: set[int]) -> None:
     # One that was deleted stays with the key until it is taken off: what is asked anew must exist.
     added = set(key.account_ids) - was_bound_to
     known = set(Account.objects.filter(pk__in=added).values_list("pk", flat=True))
     if missing := added - known:
         raise ValidationError({"account_ids": f"There is no account {', '.join(sorted(missing))}."})
+    added_groups = set(key.group_ids) - was_in
+    there = set(AccountGroup.objects.filter(pk__in=added_groups).values_list("pk", flat=True))
+    if absent := added_groups - there:
+        names = ", ".join(str(group_id) for group_id in sorted(absent))
+        raise ValidationError({"group_ids": f"There is no account group {names}."})

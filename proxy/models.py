@@ -181,6 +181,7 @@ class ApiKey(models.Model):
     # bound key has none left to use, and never all of them.
     is_bound = models.BooleanField("only certain accounts", default=False)
     account_ids = models.JSONField("accounts", default=list, blank=True)
+    group_ids = models.JSONField("account groups", default=list, blank=True)
 
     class Meta:
         verbose_name = "API key"

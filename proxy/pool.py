@@ -225,6 +225,7 @@ def _renewed(member: Member | None, view: AccountView, version: int) -> Member:
     member.chatgpt_account_id = view.chatgpt_account_id
     candidate.label, candidate.plan_type = view.label, view.plan_type
     candidate.weekly_credits = view.weekly_credits
+    candidate.policy, candidate.stop_at_percent = view.policy, view.stop_at_percent
     if member.writes_pending == 0 and version >= member.known_from_version:
         candidate.status, candidate.reason = view.status, view.reason
         candidate.blocked_at, candidate.reset_at = view.blocked_at, view.reset_at

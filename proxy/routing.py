@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from proxy import limits
-from proxy.strategies import STRATEGIES, earliest_reset
+from proxy.strategies import STRATEGIES, earliest_reset, first_in_turn
 from usage.windows import is_for_model
 
 
@@ -60,6 +60,9 @@ class Candidate:
     # By the limits' ids.
     model_limits: Mapping[str, ModelLimit] = field(default_factory=dict)
     weekly_credits: float = 0.0
+    # The operator's word: when it is its turn, and from where on it takes no new conversation.
+    policy: str = "normal"
+    stop_at_percent: float | None = None
     in_flight: int = 0
     last_selected_at: float = 0.0
     error_count: int = 0
@@ -83,6 +86,10 @@ class Candidate:
             if until is not None and is_for_model(limit.name, model):
                 return limit.name, until
         return None
+
+    def is_in_reserve(self, now: float) -> bool:
+        known = self.secondary.known_percent(now) if self.secondary else None
+        return self.stop_at_percent is not None and known is not None and known >= self.stop_at_percent
 
     def weekly_used(self, now: float) -> float:
         """Percent of the weekly window, falling back to the 5-hour one, plus what is in flight."""
@@ -161,6 +168,11 @@ class Refusal:
         return min(times, default=None)
 
 
+_TURN_WORDS = {
+    "burn_first": " among those to burn first",
+    "normal": " while others are preserved",
+    "preserve": "",
+}
 _OUT = {
     "paused": "paused by the operator",
     "reauth_required": "sign-in needed",
@@ -196,6 +208,11 @@ def obstacle(candidate: Candidate, ask: Ask, now: float) -> PassedOver | None:
         return passed_over(f"its limit for {name} is used up", until, by_limit=True)
     if ask.only is not None and candidate.account_id != ask.only:
         return passed_over("does not have the compacted history or the files of this request")
+    if candidate.account_id not in (ask.affinity, ask.only) and candidate.is_in_reserve(now):
+        reset_at = candidate.secondary.reset_at if candidate.secondary else None
+        return passed_over(
+            f"held in reserve from {candidate.stop_at_percent:g} % of its week on", reset_at, by_limit=True
+        )
     return None
 
 
@@ -228,10 +245,12 @@ def choose(pool: Iterable[Candidate], ask: Ask, now: float, rng: random.Random) 
     kept = _kept(able, ask, now)
     if kept is not None:
         return Choice(kept.account_id, "the conversation's account", tuple(passed))
+    in_turn = first_in_turn(able)
+    words = _TURN_WORDS[in_turn[0].policy] if len(in_turn) < len(able) else ""
     if ask.prefer_earlier_reset:
-        able = earliest_reset(able, now)
-    chosen = STRATEGIES[ask.strategy](able, now, rng)
-    return Choice(chosen.account_id, f"chosen by {ask.strategy}", tuple(passed))
+        in_turn = earliest_reset(in_turn, now)
+    chosen = STRATEGIES[ask.strategy](in_turn, now, rng)
+    return Choice(chosen.account_id, f"chosen by {ask.strategy}{words}", tuple(passed))
 
 
 def _kept(able: list[Candidate], ask: Ask, now: float) -> Candidate | None:

@@ -82,6 +82,8 @@ def _view(
         windows={name: _window(row) for name, row in windows.items()},
         weekly_credits=weekly_credits(account.plan_type),
         model_limits=_model_limits(limited),
+        policy=account.routing_policy,
+        stop_at_percent=account.stop_at_percent,
     )
 
 

@@ -31,6 +31,8 @@ class AccountView:
     windows: Mapping[str, Window]
     weekly_credits: float
     model_limits: Mapping[str, ModelLimit] = field(default_factory=dict)
+    policy: str = "normal"
+    stop_at_percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

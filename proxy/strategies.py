@@ -20,6 +20,11 @@ class Usage(Protocol):
     def primary_used(self, now: float) -> float: ...
 
 
+class HasPolicy(Protocol):
+    @property
+    def policy(self) -> str: ...
+
+
 class Resets(Protocol):
     @property
     def secondary(self) -> HasReset | None: ...
@@ -32,10 +37,13 @@ class HasReset(Protocol):
 
 C = TypeVar("C", bound=Usage)
 R = TypeVar("R", bound=Resets)
+P = TypeVar("P", bound=HasPolicy)
 Strategy = Callable[[Sequence[C], float, random.Random], C]
 
 # Days to the reset that an account with an unknown reset is taken to have.
 _UNKNOWN_DAYS = 10_000
+# Whose turn it is, first to last.
+POLICIES = ("burn_first", "normal", "preserve")
 
 
 def usage_weighted(able: Sequence[C], now: float, rng: random.Random) -> C:
@@ -64,6 +72,12 @@ def capacity_weighted(able: Sequence[C], now: float, rng: random.Random) -> C:
 def round_robin(able: Sequence[C], now: float, rng: random.Random) -> C:
     """The account that was chosen longest ago."""
     return min(able, key=lambda account: (account.last_selected_at, account.account_id))
+
+
+def first_in_turn(able: list[P]) -> list[P]:
+    """Only those that the operator wants to be used before the others."""
+    first = min(POLICIES.index(account.policy) for account in able)
+    return [account for account in able if account.policy == POLICIES[first]]
 
 
 def earliest_reset(able: list[R], now: float) -> list[R]:

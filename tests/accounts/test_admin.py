@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import Account, AccountEvent, AuditEvent, Credential, JobRun
+from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, Credential, JobRun
 from usage.models import CurrentWindow
 
 LIST = "/admin/accounts/account/"
@@ -38,6 +38,12 @@ def make_account(name: str = "a", **fields: Any) -> Account:
 
 def change_page(account: Account) -> str:
     return f"{LIST}{account.pk.replace('_', '_5F')}/change/"
+
+
+def edited(**fields: Any) -> dict[str, Any]:
+    """The form of the change page, as the browser sends it."""
+    rows = {"events-TOTAL_FORMS": "0", "events-INITIAL_FORMS": "0"}
+    return {"alias": "", "routing_policy": "normal", "stop_at_percent": "", **rows, **fields}
 
 
 def button(account: Account, verb: str) -> str:
@@ -117,13 +123,14 @@ def test_the_detail_shows_what_happened(browser: Client) -> None:
     assert "5 hours" in page
 
 
-def test_only_the_alias_can_be_changed(browser: Client) -> None:
+def test_the_alias_can_be_changed_and_what_upstream_tells_cannot(browser: Client) -> None:
     account = make_account()
     form = {
         "alias": "Work",
         "email": "evil@example.com",
         "plan_type": "pro",
         "status": "paused",
+        "routing_policy": "normal",
         "events-TOTAL_FORMS": "0",
         "events-INITIAL_FORMS": "0",
     }
@@ -144,9 +151,7 @@ def test_saving_the_alias_keeps_a_status_that_changed_meanwhile(
         original(self, *args, **kwargs)
 
     monkeypatch.setattr(Account, "full_clean", change_meanwhile)
-    browser.post(
-        change_page(account), {"alias": "Work", "events-TOTAL_FORMS": "0", "events-INITIAL_FORMS": "0"}
-    )
+    browser.post(change_page(account), edited(alias="Work"))
     account.refresh_from_db()
     assert (account.alias, account.status) == ("Work", Account.Status.PAUSED)
 
@@ -252,3 +257,60 @@ def test_an_account_says_whether_its_refresh_token_is_verified(browser: Client) 
     assert "not verified yet" in browser.get(change_page(account)).content.decode()
     Credential.objects.update(rotated_at=timezone.now())
     assert "not verified yet" not in browser.get(change_page(account)).content.decode()
+
+
+def test_the_routing_of_an_account_can_be_changed_and_is_in_its_timeline(browser: Client) -> None:
+    account = make_account()
+    browser.post(change_page(account), edited(routing_policy="preserve", stop_at_percent="80"))
+    account.refresh_from_db()
+    assert (account.routing_policy, account.stop_at_percent) == ("preserve", 80)
+    assert "preserve, stops at 80 % of the week" in browser.get(change_page(account)).content.decode()
+
+
+@pytest.mark.parametrize("percent", ["0", "101", "-1", "many"])
+def test_a_reserve_that_cannot_be_is_refused_beside_its_field(browser: Client, percent: str) -> None:
+    account = make_account()
+    page = browser.post(change_page(account), edited(stop_at_percent=percent))
+    assert page.status_code == 200
+    assert "stop_at_percent" in page.context["adminform"].form.errors
+
+
+def test_groups_are_made_filtered_by_and_deleted(browser: Client) -> None:
+    first, _ = make_account("a"), make_account("b")
+    groups = "/admin/accounts/accountgroup/"
+    assert browser.post(f"{groups}add/", {"name": "Team", "accounts": [first.pk]}).status_code == 302
+    group = AccountGroup.objects.get()
+    assert "a@example.com" in browser.get(groups).content.decode()
+    assert "Team" in browser.get(change_page(first)).content.decode()
+    filtered = browser.get(f"{LIST}?groups__id__exact={group.pk}").context["cl"].result_list
+    assert [row.pk for row in filtered] == [first.pk]
+    browser.post(f"{groups}{group.pk}/delete/", {"post": "yes"})
+    assert not AccountGroup.objects.exists()
+    assert Account.objects.count() == 2
+
+
+def test_an_export_asks_first_and_is_never_cached(browser: Client) -> None:
+    account = make_account()
+    path = change_page(account).replace("/change/", "/export/")
+    assert path in browser.get(change_page(account)).content.decode()
+    page = browser.get(path)
+    assert "audit log" in page.content.decode() and "secret-" not in page.content.decode()
+    assert not AuditEvent.objects.exists()
+    strict = Client(enforce_csrf_checks=True, REMOTE_ADDR="127.0.0.1", HTTP_HOST="localhost")
+    assert strict.post(path, {"shape": "codex"}).status_code == 403
+
+    answer = browser.post(path, {"shape": "codex"})
+
+    assert answer.json()["tokens"]["refresh_token"] == "secret-refresh"
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert browser.post(path, {"shape": "opencode"}).json()["openai"]["refresh"] == "secret-refresh"
+    assert AuditEvent.objects.filter(action="account_auth_exported").count() == 2
+
+
+def test_an_account_says_when_its_tokens_are_refreshed_next(browser: Client) -> None:
+    account = make_account()
+    # Ten minutes before they end.
+    assert "in 4 h 50 min" in browser.get(change_page(account)).content.decode()
+    Account.objects.update(status=Account.Status.REAUTH_REQUIRED)
+    assert "none until it is signed in again" in browser.get(change_page(account)).content.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import Http404
 from django.test import Client
 from django.urls import include, path
+from django.utils import timezone
 from rest_framework import exceptions
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
@@ -191,3 +193,56 @@ def test_headers_of_an_error_are_kept() -> None:
     challenge.auth_header = "Bearer"
     to_raise.append(challenge)
     assert Client().get("/api/failing")["WWW-Authenticate"] == "Bearer"
+
+
+def put(account_id: str, what: str, payload: Any) -> Any:
+    path = f"/api/accounts/{account_id}/{what}"
+    return Client().put(path, json.dumps(payload), content_type="application/json")
+
+
+def test_an_alias_is_set_and_taken_off() -> None:
+    account = make_account()
+    assert put(account.pk, "alias", {"alias": " Work "}).json()["alias"] == "Work"
+    assert put(account.pk, "alias", {"alias": None}).json()["alias"] is None
+
+
+def test_the_routing_changes_only_in_what_is_named() -> None:
+    account = make_account()
+    put(account.pk, "routing-policy", {"stopAtPercent": 80})
+    answer = put(account.pk, "routing-policy", {"routingPolicy": "burn_first"})
+    assert answer.json() == {"accountId": account.pk, "routingPolicy": "burn_first", "stopAtPercent": 80}
+
+
+@pytest.mark.parametrize(
+    ("what", "payload", "words"),
+    [
+        ("alias", {"alias": 1}, "alias must be a text"),
+        ("alias", {"alias": "x" * 81}, "at most 80 characters"),
+        ("alias", ["alias"], "JSON object"),
+        ("routing-policy", {"routingPolicy": "sometimes"}, "not a valid choice"),
+        ("routing-policy", {"routingPolicy": None}, "cannot be null"),
+        ("routing-policy", {"stopAtPercent": 101}, "less than or equal to 100"),
+        ("routing-policy", {"stopAtPercent": "many"}, "must be an integer"),
+        ("routing-policy", {"stopAtPercent": True}, "whole number"),
+    ],
+)
+def test_what_an_account_cannot_have_is_refused_in_words(what: str, payload: Any, words: str) -> None:
+    status, code, message = error(put(make_account().pk, what, payload))
+    assert (status, code) == (422, "validation_error")
+    assert words in message
+
+
+@pytest.mark.parametrize("what", ["alias", "routing-policy"])
+def test_an_account_that_is_not_there_cannot_be_changed(what: str) -> None:
+    assert error(put("nobody", what, {}))[:2] == (404, "account_not_found")
+
+
+def test_an_export_has_both_shapes_and_is_never_cached() -> None:
+    account = make_account(access_expires_at=timezone.now() + timedelta(days=1), refreshed_at=timezone.now())
+    answer = Client().post(f"/api/accounts/{account.pk}/export/auth")
+    assert answer.headers["Cache-Control"] == "no-store"
+    exported = answer.json()
+    assert exported["codexAuthJson"]["tokens"]["refresh_token"] == exported["tokens"]["refreshToken"]
+    assert exported["opencodeAuthJson"]["openai"]["expires"] == exported["tokens"]["expiresAtMs"]
+    assert Client().get(f"/api/accounts/{account.pk}/export/auth").status_code == 405
+    assert error(Client().post("/api/accounts/nobody/export/auth"))[:2] == (404, "account_not_found")

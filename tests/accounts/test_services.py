@@ -15,7 +15,7 @@ from django.db import IntegrityError, connection, connections
 from accounts import services
 from accounts.auth_file import ParsedAuth, parse
 from accounts.changes import current_version
-from accounts.models import Account, AccountEvent, Credential
+from accounts.models import Account, AccountEvent, AuditEvent, Credential
 from accounts.services import NewTokens, StateConflict
 from tests.builders import NOW, make_account, make_auth_json, make_jwt
 
@@ -335,3 +335,20 @@ def test_tokens_are_encrypted_at_rest() -> None:
         stored = repr(cursor.fetchall())
     for token in ("access-2", "refresh-2", "rt-ann", "rt-bob", "eyJ"):
         assert token not in stored
+
+
+def test_the_routing_of_an_account_is_changed_told_and_on_the_audit_log() -> None:
+    account = make_account()
+    services.account_route(account_id=account.pk, policy="burn_first", stop_at_percent=90)
+    assert (fresh(account).routing_policy, fresh(account).stop_at_percent) == ("burn_first", 90)
+    assert AuditEvent.objects.get(action="account_routed").detail == "burn_first, stops at 90 % of the week"
+    before = current_version()
+    services.account_route(account_id=account.pk, policy="burn_first", stop_at_percent=90)
+    assert current_version() == before
+
+
+@pytest.mark.parametrize(("policy", "percent"), [("sometimes", None), ("normal", 0), ("normal", 101)])
+def test_a_routing_that_cannot_be_is_refused(policy: str, percent: int | None) -> None:
+    account = make_account()
+    with pytest.raises(ValidationError):
+        services.account_route(account_id=account.pk, policy=policy, stop_at_percent=percent)

@@ -26,6 +26,8 @@ def test_it_works() -> None:
         "workspaceLabel": None,
         "planType": "plus",
         "status": "active",
+        "routingPolicy": "normal",
+        "stopAtPercent": None,
         "deactivationReason": None,
         "lastRefreshAt": "2026-11-19T12:00:00Z",
         "auth": {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,15 @@ class SqliteDatabase:
         self.file = data_dir / "codexproxy.sqlite3"
 
     def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self.file, timeout=10)) as connection:
+        with closing(sqlite3.connect(self.file, timeout=10)) as connection, connection:
             return connection.execute(sql, parameters).fetchall()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else can write."""
+        with closing(sqlite3.connect(self.file, timeout=10, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
 
 
 class PostgresDatabase:
@@ -46,7 +54,15 @@ class PostgresDatabase:
 
     def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url) as connection:
-            return connection.execute(sql.replace("?", "%s").encode(), parameters).fetchall()
+            found = connection.execute(sql.replace("?", "%s").encode(), parameters)
+            return found.fetchall() if found.description else []
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else can write tokens."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute("LOCK TABLE accounts_credential IN EXCLUSIVE MODE")
+            yield
 
 
 Database = SqliteDatabase | PostgresDatabase

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ class Server:
         }
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._siblings: list[Server] = []
+
+    def sibling(self) -> Server:
+        """Another process on the same data and database, with a port of its own; not started yet."""
+        other = copy(self)
+        other.port, other.process, other._siblings = free_port(), None, []
+        other.log_file = self.folder / f"server-{other.port}.log"
+        self._siblings.append(other)
+        return other
 
     @property
     def base_url(self) -> str:
@@ -139,7 +149,9 @@ class Server:
         return self.wait()
 
     def kill(self) -> None:
-        """Whatever became of it, nothing stays behind."""
+        """Whatever became of it and its siblings, nothing stays behind."""
+        for sibling in self._siblings:
+            sibling.kill()
         if self.process is not None and self.process.poll() is None:
             for pid in family(self.process.pid)[1:]:
                 _kill(pid)

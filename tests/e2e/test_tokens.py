@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
-from proxy.simulator import Fail, Simulator
+import pytest
+
+from proxy.simulator import Fail, Refreshed, SimAccount, Simulator
 from tests.e2e.asking import Answer, ask, at_once, message, send, turn, upload
 from tests.e2e.conftest import Start
-from tests.e2e.server import Server
+from tests.e2e.server import Server, until
 
 PAGES = (
     "/admin/",
@@ -51,6 +57,67 @@ def test_an_expired_token_is_refreshed_before_it_is_sent(sim: Simulator, prepare
     assert [call.status for call in sim.responses()] == [200]
     assert len(sim.refreshes) == 1
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("is_past_its_end", [True, False])
+def test_two_processes_with_fifty_requests_each_share_one_refresh(
+    sim: Simulator, serve: Start, is_past_its_end: bool
+) -> None:
+    account = sim.add_account("only")
+    if is_past_its_end:
+        account.issue_access_token(time.time() - 60)
+    account.script_refresh(Refreshed(delay_s=1.0))
+    first = serve()
+    second = first.sibling().start()
+    if not is_past_its_end:
+        account.end_access()
+    answers = at_once(100, lambda number: ask((first, second)[number % 2], turn(message(str(number)))))
+    assert [answer.status for answer in answers] == [200] * 100
+    assert [(call.account_id, call.status) for call in sim.refreshes] == [("only", 200)]
+    assert sim.violations == []
+    assert second.stop() == 0
+
+
+def test_a_refresher_killed_before_it_stored_the_token_ends_in_a_sign_in(
+    sim: Simulator, prepared: Start
+) -> None:
+    account = sim.add_account("only")
+    first = prepared().start()
+    second = first.sibling().start()
+    account.end_access()
+    _kill_between_answer_and_storing(first, account)
+    # Nobody prolongs the lease of the dead: we do not wait for its end but put it into the past.
+    second.query("UPDATE accounts_lease SET expires_at = '2020-01-01 00:00:00+00:00'")
+
+    account.end_access()
+    refused = [ask(second) for _ in range(5)]
+
+    assert [answer.status for answer in refused] == [503] * 5
+    assert "sign-in needed" in refused[-1].error["message"]
+    assert [call.status for call in sim.refreshes] == [200, 401], "it is asked once more, and never again"
+    assert _status(second) == "reauth_required"
+    assert upload(second, json.dumps(account.auth_json()).encode()).status == 200
+    assert _status(second) == "active"
+    until(lambda: ask(second).status == 200, 5.0, "the account serves again")
+    assert second.stop() == 0
+
+
+def _kill_between_answer_and_storing(server: Server, account: SimAccount) -> None:
+    """The refresh token is spent, and the answer with the next one is lost with the process."""
+    sim, spent = account.simulator, account.refresh_token
+    account.script_refresh(Refreshed(delay_s=1.0))
+    with ThreadPoolExecutor(1) as client:
+        lost = client.submit(ask, server)
+        until(lambda: sim.refreshes, 10.0, "the lease is taken and upstream is asked")
+        with server.database.locked():
+            until(lambda: account.refresh_token != spent, 10.0, "upstream has answered")
+            os.kill(server.pid, signal.SIGKILL)
+            server.wait()
+        assert isinstance(lost.exception(), ConnectionError)
+
+
+def _status(server: Server) -> str:
+    return str(server.query("SELECT status FROM accounts_account")[0][0])
 
 
 def test_no_token_is_in_the_database_the_log_or_any_answer(sim: Simulator, serve: Start) -> None:

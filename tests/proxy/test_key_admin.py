@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from accounts.groups import group_delete, group_save
+from accounts.models import AccountGroup
 from proxy.key_selectors import key_views
 from proxy.key_services import LimitRule, api_key_create
 from proxy.keys import key_hash
@@ -140,3 +142,17 @@ def test_a_button_is_no_link(browser: Client) -> None:
     made = api_key_create(name="k")
     assert browser.get(f"{LIST}{made.key.pk}/do/disable/").status_code == 405
     assert browser.post(f"{LIST}{made.key.pk}/do/explode/").status_code == 404
+
+
+def test_a_key_is_bound_to_a_group_and_a_deleted_one_stays_with_it(browser: Client) -> None:
+    make_account("a_1")
+    group = group_save(group=AccountGroup(name="Team"), account_ids=["a_1"])
+    browser.post(ADD, form(is_bound="on", group_ids=[group.pk]))
+    key = ApiKey.objects.get()
+    assert key_views()[key.key_hash].accounts == {"a_1"}
+    number = group.pk
+    group_delete(group_id=number)
+    url = f"{LIST}{key.pk}/change/"
+    assert f"group {number} (deleted)" in browser.get(url).content.decode()
+    assert browser.post(url, form(is_bound="on", group_ids=[number], note="x")).status_code == 302
+    assert key_views()[key.key_hash].accounts == frozenset()

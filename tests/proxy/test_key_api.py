@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from accounts.groups import group_save
+from accounts.models import AccountGroup
 from proxy.key_selectors import key_views
 from proxy.keys import key_hash
 from proxy.models import ApiKey
@@ -71,6 +73,7 @@ def test_it_works(dashboard: Client) -> None:
         "maxParallelRequests": 4,
         "accountAssignmentScopeEnabled": True,
         "assignedAccountIds": ["acc_1"],
+        "assignedGroupIds": [],
         "limits": [
             {
                 "limitType": "cost_usd",
@@ -89,6 +92,18 @@ def test_only_what_is_named_changes(dashboard: Client) -> None:
     answer = sent(dashboard, "patch", f"{KEYS}{made['id']}", {"isActive": False}).json()
     assert (answer["isActive"], answer["note"], len(answer["limits"])) == (False, "kept", 1)
     assert "key" not in answer
+
+
+def test_a_key_that_loses_its_accounts_stays_bound_to_its_groups(dashboard: Client) -> None:
+    make_account("acc_1")
+    group = group_save(group=AccountGroup(name="Team"), account_ids=[])
+    made = create(dashboard, assignedAccountIds=["acc_1"], assignedGroupIds=[group.pk])
+    path = f"{KEYS}{made['id']}"
+    answer = sent(dashboard, "patch", path, {"assignedAccountIds": []}).json()
+    assert (answer["accountAssignmentScopeEnabled"], answer["assignedGroupIds"]) == (True, [group.pk])
+    assert key_views()[key_hash(made["key"])].accounts == frozenset()
+    answer = sent(dashboard, "patch", path, {"assignedGroupIds": []}).json()
+    assert answer["accountAssignmentScopeEnabled"] is False
 
 
 def limit(most: int, kind: str = "requests", window: str = "daily") -> dict[str, Any]:

@@ -9,7 +9,8 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from accounts import changes
-from accounts.models import AuditEvent
+from accounts.groups import group_delete, group_save
+from accounts.models import AccountGroup, AuditEvent
 from accounts.services import account_delete
 from proxy.key_selectors import key_usage, key_views, keys_with_use
 from proxy.key_services import (
@@ -99,6 +100,26 @@ def test_a_deleted_account_never_widens_a_key() -> None:
     api_key_update(key_id=made.key.pk, note="x")
     api_key_update(key_id=made.key.pk, account_ids=[])
     assert key_views()[key_hash(made.plain)].accounts == frozenset()
+
+
+def test_a_key_has_the_accounts_of_its_groups_and_a_deleted_group_never_widens_it() -> None:
+    make_account("a_1")
+    make_account("b_1")
+    group = group_save(group=AccountGroup(name="Team"), account_ids=["a_1"])
+    made = api_key_create(name="k", is_bound=True, group_ids=[group.pk])
+    assert key_views()[key_hash(made.plain)].accounts == {"a_1"}
+    group_save(group=group, account_ids=["a_1", "b_1"])
+    assert key_views()[key_hash(made.plain)].accounts == {"a_1", "b_1"}
+    group_delete(group_id=group.pk)
+    assert key_views()[key_hash(made.plain)].accounts == frozenset()
+    api_key_update(key_id=made.key.pk, note="x")
+
+
+@pytest.mark.parametrize("ids", [[99], ["1"], [True], "1"])
+def test_a_group_that_cannot_be_is_refused(ids: Any) -> None:
+    with pytest.raises(ValidationError) as refused:
+        api_key_create(name="k", group_ids=ids)
+    assert list(refused.value.message_dict) == ["group_ids"]
 
 
 def test_deleting_leaves_the_records() -> None:

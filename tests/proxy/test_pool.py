@@ -87,6 +87,12 @@ def test_a_snapshot_does_not_take_back_what_is_not_written_yet() -> None:
     assert plane.candidate("a").status == "active"
 
 
+def test_a_snapshot_brings_whose_turn_it_is_and_the_reserve() -> None:
+    plane = DataPlane(view("a"))
+    plane.swap(view("a", policy="preserve", stop_at_percent=80), version=2)
+    assert (plane.candidate("a").policy, plane.candidate("a").stop_at_percent) == ("preserve", 80)
+
+
 def test_an_older_snapshot_is_ignored() -> None:
     plane = DataPlane(view("a"))
     plane.swap(view("a"), view("b"), version=3)

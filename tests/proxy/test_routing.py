@@ -225,3 +225,70 @@ def test_a_conversation_leaves_an_account_whose_limit_for_its_model_is_used_up_f
     assert moves_for_good(candidate, NOW, "gpt-5.5-sonic")
     assert not moves_for_good(candidate, NOW, "gpt-5.5")
     assert not moves_for_good(account("a", model_limits=sonic(100, reset_at=NOW + 60)), NOW, "gpt-5.5-sonic")
+
+
+def test_accounts_to_burn_first_come_before_all_and_preserved_ones_last() -> None:
+    burn = account("burn", used=90, policy="burn_first")
+    normal, preserve = account("normal", used=10), account("preserve", policy="preserve")
+    assert chosen([preserve, normal, burn], strategy="usage_weighted") == "burn"
+    assert chosen([preserve, normal], strategy="usage_weighted") == "normal"
+    assert chosen([preserve], strategy="usage_weighted") == "preserve"
+
+
+@pytest.mark.parametrize(
+    ("policies", "why"),
+    [
+        (("burn_first", "normal"), "chosen by round_robin among those to burn first"),
+        (("normal", "preserve"), "chosen by round_robin while others are preserved"),
+        (("normal", "normal"), "chosen by round_robin"),
+    ],
+)
+def test_a_choice_says_whose_turn_it_was(policies: tuple[str, str], why: str) -> None:
+    pool = [account(str(number), policy=policy) for number, policy in enumerate(policies)]
+    choice = choose(pool, Ask(strategy="round_robin"), NOW, random.Random(1))
+    assert isinstance(choice, Choice)
+    assert choice.why == why
+
+
+def test_a_conversation_stays_with_its_account_whatever_the_policies_say() -> None:
+    pool = [account("a", policy="preserve"), account("b", policy="burn_first")]
+    assert chosen(pool, affinity="a") == "a"
+
+
+def test_an_account_in_reserve_takes_no_new_conversation_and_says_until_when() -> None:
+    refusal = choose([account("a", used=80, stop_at_percent=80)], Ask(), NOW, random.Random(1))
+    assert isinstance(refusal, Refusal)
+    (passed,) = refusal.passed_over
+    assert passed.reason == "held in reserve from 80 % of its week on"
+    assert (refusal.only_limits, refusal.earliest_return) == (True, NOW + 86_400)
+
+
+@pytest.mark.parametrize("ask", [{"affinity": "a"}, {"only": "a"}])
+def test_a_reserve_never_cuts_a_conversation_short(ask: dict[str, str]) -> None:
+    assert chosen([account("a", used=90, stop_at_percent=80), account("b")], **ask) == "a"
+
+
+def test_a_reserve_holds_nobody_back_without_a_current_reading() -> None:
+    unknown = account("a", used=90, stop_at_percent=80)
+    unknown.secondary = Window(90, NOW - 1, 10_080, NOW - 86_400)
+    assert chosen([unknown]) == "a"
+
+
+_POLICIES = st.sampled_from(["burn_first", "normal", "preserve"])
+_STOPS = st.one_of(st.none(), st.integers(1, 100))
+
+
+@given(st.lists(st.tuples(_POLICIES, _STOPS, st.integers(0, 100)), min_size=1, max_size=6), st.booleans())
+def test_nobody_serves_before_its_turn_or_out_of_its_reserve(rows: list, prefer: bool) -> None:
+    pool = [
+        account(str(number), used, policy=policy, stop_at_percent=stop)
+        for number, (policy, stop, used) in enumerate(rows)
+    ]
+    order = ["burn_first", "normal", "preserve"]
+    free = [one for one, (_, stop, used) in zip(pool, rows, strict=True) if stop is None or used < stop]
+    result = choose(pool, Ask(prefer_earlier_reset=prefer), NOW, random.Random(1))
+    assert isinstance(result, Choice) is bool(free)
+    if isinstance(result, Choice):
+        winner = pool[int(result.account_id)]
+        assert winner in free
+        assert order.index(winner.policy) == min(order.index(one.policy) for one in free)

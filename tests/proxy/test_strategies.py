@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 from proxy.routing import Candidate, Window
-from proxy.strategies import capacity_weighted, earliest_reset, round_robin, usage_weighted
+from proxy.strategies import capacity_weighted, earliest_reset, first_in_turn, round_robin, usage_weighted
 
 NOW = 1_700_000_000.0
 
@@ -50,3 +50,9 @@ def test_earliest_reset_keeps_those_of_the_same_day() -> None:
     unknown = Candidate("unknown", "unknown")
     soon = account("soon", 0)
     assert earliest_reset([late, unknown, soon], NOW) == [soon]
+
+
+def test_those_to_burn_come_before_the_others() -> None:
+    burn, normal = Candidate("a", "a", policy="burn_first"), Candidate("b", "b")
+    assert first_in_turn([normal, burn]) == [burn]
+    assert first_in_turn([normal]) == [normal]

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from accounts.changes import current_version
+from accounts.groups import group_delete, group_save, members_of_groups
+from accounts.models import Account, AccountGroup, AuditEvent
+from tests.builders import make_account
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_group_has_exactly_the_accounts_it_was_given_last() -> None:
+    make_account("a")
+    make_account("b")
+    group = group_save(group=AccountGroup(name=" Team "), account_ids=["a"])
+    group_save(group=group, account_ids=["b"])
+    assert (group.name, members_of_groups()) == ("Team", {group.pk: frozenset({"b"})})
+
+
+def test_every_process_learns_of_a_change_and_the_audit_log_has_it() -> None:
+    make_account("a")
+    before = current_version()
+    group = group_save(group=AccountGroup(name="Team"), account_ids=["a"])
+    added = current_version()
+    group_delete(group_id=group.pk)
+    assert before < added < current_version()
+    told = AuditEvent.objects.order_by("pk").values_list("action", "subject", "detail")
+    assert list(told) == [("account_group_added", "Team", "a"), ("account_group_deleted", "Team", "")]
+
+
+def test_two_groups_cannot_share_a_name() -> None:
+    group_save(group=AccountGroup(name="Team"), account_ids=[])
+    with pytest.raises(ValidationError, match="already exists"):
+        group_save(group=AccountGroup(name="Team"), account_ids=[])
+
+
+def test_deleting_a_group_leaves_its_accounts() -> None:
+    make_account("a")
+    group = group_save(group=AccountGroup(name="Team"), account_ids=["a"])
+    group_delete(group_id=group.pk)
+    assert Account.objects.filter(pk="a").exists()
+    assert members_of_groups() == {}
