@@ -1,6 +1,6 @@
 """Every page of the dashboard with something on it: usable by everybody, in both themes and two widths.
 
-With CODEXPROXY_TEST_SCREENSHOTS=FOLDER it also photographs them, as docs/screenshots shows them.
+With SCREENSHOTS=FOLDER it also photographs them, as docs/screenshots shows them.
 """
 
 from __future__ import annotations
@@ -130,9 +130,9 @@ def test_no_page_is_wider_than_a_narrow_screen(opened: Any) -> None:
     assert not wide
 
 
-@pytest.mark.skipif("CODEXPROXY_TEST_SCREENSHOTS" not in os.environ, reason="only on demand")
+@pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="only on demand")
 def test_every_page_is_photographed(opened: Any) -> None:
-    folder = Path(os.environ["CODEXPROXY_TEST_SCREENSHOTS"])
+    folder = Path(os.environ["SCREENSHOTS"])
     folder.mkdir(parents=True, exist_ok=True)
     for name in PAGES:
         opened(name, "wide", "light").screenshot(path=folder / f"{name}.png", full_page=True)
