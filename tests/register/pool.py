@@ -89,6 +89,10 @@ class Member:
     def respond(self, **fields: Any) -> Answer:
         return self.send("POST", RESPONSES, {"model": "gpt-5.5", "input": "hi"} | fields)
 
+    def respond_with(self, headers: dict[str, str], **fields: Any) -> Answer:
+        asked = {"model": "gpt-5.5", "input": "hi"} | fields
+        return self.send("POST", RESPONSES, asked, **headers)
+
     @property
     def asked(self) -> list[Any]:
         """The bodies that upstream got."""
