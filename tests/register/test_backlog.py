@@ -26,7 +26,7 @@ ACCOUNT = "acc-1_00000001"
 LISTED = "198.51.100.10"
 MODELS = "/v1/models"
 
-# --- B1: only a trusted proxy says who the client is ----------------------------------------------------
+# --- B1: only a trusted proxy says who the client is ----------------------------------------------
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_b1_addresses_are_written_in_one_way_and_once(pool: Pool) -> None:
         pool.until_models(200)
 
 
-# --- B2: a limit without an end lasts until the window's reset -------------------------------------------
+# --- B2: a limit without an end lasts until the window's reset ------------------------------------
 
 
 def after(
@@ -117,7 +117,7 @@ def test_b2_a_reading_below_the_limit_keeps_it_until_the_window_s_reset() -> Non
     assert (account.status, account.reset_at and account.reset_at.timestamp()) == ("rate_limited", ends_at)
 
 
-# --- B3: both windows of a reading are stored, or neither ------------------------------------------------
+# --- B3: both windows of a reading are stored, or neither -----------------------------------------
 
 
 def reading_of(*names: str) -> Sample:
@@ -145,7 +145,7 @@ def test_b3_when_the_second_window_cannot_be_stored_neither_is() -> None:
     assert (WindowSample.objects.count(), CurrentWindow.objects.count()) == (0, 0)
 
 
-# --- B4: counts that cannot be have no cost --------------------------------------------------------------
+# --- B4: counts that cannot be have no cost -------------------------------------------------------
 
 
 @pytest.mark.parametrize(

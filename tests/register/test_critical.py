@@ -15,7 +15,7 @@ from proxy.simulator import Simulator, running
 from tests.e2e.asking import at_once, send, upload
 from tests.e2e.server import Server, until
 
-# --- C1: a database in memory is one for all -----------------------------------------------------------
+# --- C1: a database in memory is one for all ------------------------------------------------------
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_c1_what_one_connection_writes_all_others_see(in_memory: tuple[Simulator
     )
 
 
-# --- C2: the step that writes plans in one way needs no later column -----------------------------------
+# --- C2: the step that writes plans in one way needs no later column ------------------------------
 
 BEFORE = [("accounts", "0001_initial")]
 STEP = [("accounts", "0002_normalize_plan_types")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from typing import Any
@@ -18,7 +19,7 @@ from proxy.selectors import load_snapshot
 from proxy.settings_services import settings_get
 from proxy.simulator import Fail, FailEvent, Ok
 from tests.accounts.signing_in import exchanges, redirect_after
-from tests.builders import NOW, make_account
+from tests.builders import make_account
 from tests.codexproxy.browsing import browser
 from tests.e2e.server import until
 from tests.e2e.test_adding_accounts import Person, come_back
@@ -31,7 +32,7 @@ from usage.windows import Sample, WindowReading
 LATER = 4_102_444_800
 XSS = "%3Cscript%3Ealert(1)%3C/script%3E"
 
-# --- H1: each sign-in belongs to whoever began it ------------------------------------------------------
+# --- H1: each sign-in belongs to whoever began it -------------------------------------------------
 
 
 def approve(pool: Pool, begun: Any) -> None:
@@ -102,7 +103,7 @@ def test_h1_a_second_start_ends_the_own_sign_in_only(pool: Pool) -> None:
     assert (ann.status(), bob.status(his["flowId"])) == ("pending", "pending")
 
 
-# --- H2: a failure's status tells what went wrong --------------------------------------------------
+# --- H2: a failure's status tells what went wrong -------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_h2_a_failure_behind_output_stays_in_its_stream(pool: Pool) -> None:
     assert answer.events[-1]["response"]["error"]["code"] == "rate_limit_exceeded"
 
 
-# --- H3: what comes after a refreshed token is judged like anything else ------------------------------
+# --- H3: what comes after a refreshed token is judged like anything else --------------------------
 
 
 def refreshed(pool: Pool, after: Any) -> Any:
@@ -223,7 +224,7 @@ def test_h3_an_answer_behind_a_401_serves(pool: Pool) -> None:
     assert member.state("active")[0] == "active"
 
 
-# --- H4: tool calls are put together as they came -----------------------------------------------------
+# --- H4: tool calls are put together as they came -------------------------------------------------
 
 
 def added(index: int, call: str, item: str) -> dict[str, Any]:
@@ -339,7 +340,7 @@ def test_h4_a_failure_without_words_is_told_once(pool: Pool) -> None:
     assert (answer.status, answer.json()) == (502, {"error": expected})
 
 
-# --- H5: the settings are one row, whoever asks first --------------------------------------------------
+# --- H5: the settings are one row, whoever asks first ---------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
@@ -374,7 +375,7 @@ def test_h5_the_row_cannot_be_added_or_deleted_in_the_dashboard() -> None:
     assert Settings.objects.count() == 1
 
 
-# --- H6: the settings can be changed where they are shown ----------------------------------------------
+# --- H6: the settings can be changed where they are shown -----------------------------------------
 
 
 class Form(HTMLParser):
@@ -392,9 +393,12 @@ class Form(HTMLParser):
             self._select = "" if "disabled" in told else told.get("name", "")
         elif tag == "option" and self._select and "selected" in told:
             self.fields[self._select] = told["value"]
-        elif tag in ("input", "button") and told.get("name") and "disabled" not in told:
-            if told.get("type") != "checkbox" or "checked" in told:
-                self.fields[told["name"]] = told.get("value", "on" if told.get("type") == "checkbox" else "")
+        elif tag not in ("input", "button") or "name" not in told or "disabled" in told:
+            return
+        elif told.get("type") != "checkbox":
+            self.fields[told["name"]] = told.get("value", "")
+        elif "checked" in told:
+            self.fields[told["name"]] = told.get("value", "on")
 
 
 @pytest.mark.django_db
@@ -421,15 +425,15 @@ def test_h6_what_is_put_is_what_is_read() -> None:
     assert {name: read[name] for name in body} == body
 
 
-# --- H7: what is not known is not counted as full ------------------------------------------------------
+# --- H7: what is not known is not counted as full -------------------------------------------------
 
 
 @pytest.mark.django_db
 def test_h7_accounts_without_a_reading_add_no_capacity() -> None:
     for number, plan in enumerate(("plus", "plus", "pro")):
         make_account(f"acc-{number}_00000001", plan_type=plan)
-    reset_at = NOW.timestamp() + 600
-    reading = Sample((WindowReading("primary", 40.0, reset_at, 300),), NOW.timestamp(), "usage")
+    now = time.time()
+    reading = Sample((WindowReading("primary", 40.0, now + 600, 300),), now, "usage")
     sample_store(account_id="acc-0_00000001", sample=reading)
     known = [
         (account.plan_type, readings.get("primary").used_percent if readings else None)
@@ -439,5 +443,10 @@ def test_h7_accounts_without_a_reading_add_no_capacity() -> None:
     found = pool_capacity("primary", known)
     assert (found.capacity_credits, found.remaining_credits, found.remaining_percent) == (225, 135, 60)
     assert pool_capacity("secondary", [("plus", None), ("pro", None)]) == PoolCapacity(0, 0)
-    told_to_clients = pool_window(candidates_of(load_snapshot()), "primary", NOW.timestamp())
+    summary = browser().get("/api/usage/summary").json()
+    primary, secondary = summary["primaryWindow"], summary["secondaryWindow"]
+    assert (primary["capacityCredits"], primary["remainingCredits"]) == (225, 135)
+    assert primary["remainingPercent"] == 60.0
+    assert (secondary["capacityCredits"], secondary["remainingPercent"]) == (0, 0)
+    told_to_clients = pool_window(candidates_of(load_snapshot()), "primary", now)
     assert told_to_clients is not None and told_to_clients.used_percent == 40
