@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.db import IntegrityError, connections
@@ -65,14 +66,16 @@ def test_h1_a_stranger_s_device_code_replaces_nobody_s(pool: Pool) -> None:
 
 
 def test_h1_an_unknown_callback_fails_alone_and_its_words_are_escaped(pool: Pool) -> None:
-    person = Person(pool.server)
-    begun = person.start("browser")
+    person, other = Person(pool.server), Person(pool.server)
+    begun, others = person.start("browser"), other.start("browser")
     before = exchanges(pool.sim)
-    callback = begun["callbackUrl"].replace("localhost", "127.0.0.1")
-    for query in ("state=unknown&code=c", f"state=unknown&error=x&error_description={XSS}"):
-        page = come_back(f"{callback}?{query}")
-        assert page.status == 400 and b"<script" not in page.body
-    assert person.status() == "pending"
+    assert come_back(f"{begun['callbackUrl']}?state=unknown&code=c").status == 400
+    assert (person.status(), other.status()) == ("pending", "pending")
+    (state,) = parse_qs(urlsplit(others["authorizationUrl"]).query)["state"]
+    page = come_back(f"{begun['callbackUrl']}?state={state}&error=x&error_description={XSS}")
+    assert page.status == 400
+    assert (b"<script" in page.body, b"&lt;script&gt;" in page.body) == (False, True)
+    assert (person.status(), other.status()) == ("pending", "error")
     assert exchanges(pool.sim) == before
 
 
