@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from django.db import IntegrityError, connections
+from django.db import IntegrityError, connection, connections
 
 from accounts.models import Account
 from proxy.figures import pool_window
@@ -361,6 +361,23 @@ def test_h5_twenty_first_requests_at_once_get_the_same_settings() -> None:
         answers = set(threads.map(ask, range(20)))
     assert [status for status, _ in answers] == [200]
     assert list(Settings.objects.values_list("pk", flat=True)) == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_h5_who_is_overtaken_reads_the_other_s_row() -> None:
+    Settings.objects.all().delete()
+    pending = [lambda: Settings.objects.create(retention_days=9)]
+
+    def overtaken(execute: Any, *query: Any) -> Any:
+        result = execute(*query)
+        if pending:
+            with ThreadPoolExecutor(1) as another:
+                another.submit(pending.pop()).result()
+                another.submit(connections.close_all).result()
+        return result
+
+    with connection.execute_wrapper(overtaken):
+        assert settings_get().retention_days == 9
 
 
 @pytest.mark.django_db
