@@ -60,15 +60,22 @@ _jobs: list[_Jobs] = []
 async def startup(background: bool = True) -> None:
     """Before the first request: accounts loaded, writer running; with `background` the jobs too."""
     running = await runtime()
-    if background:
+    if not background:
+        return
+    try:
         _jobs.append(_Jobs(running))
+    except BaseException:
+        await shutdown()
+        raise
 
 
 async def shutdown() -> None:
     """After the last request: the running job ends, and everything learned is written."""
-    while _jobs:
-        await _jobs.pop().end()
-    await stop_runtime()
+    try:
+        while _jobs:
+            await _jobs.pop().end()
+    finally:
+        await stop_runtime()
 
 
 def begin_drain() -> None:

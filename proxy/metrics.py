@@ -111,7 +111,8 @@ class Metrics:
             ("reasoning", tokens.reasoning),
         )
         for kind, count in kinds:
-            if count:
+            # A counter takes no negative count, and the record must not be lost for one.
+            if count is not None and count > 0:
                 self._tokens.labels(kind).inc(count)
 
     async def follow(self, records_lost: Callable[[], int]) -> None:

@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -201,18 +202,29 @@ class Runtime:
         ]
 
     async def stop(self) -> None:
-        """Everything learned and every record is written before this returns."""
+        """Everything learned and every record is written before this returns.
+
+        What fails here keeps nothing after it from being written and closed.
+        """
         changes.unsubscribe(self._notice)
+        async with AsyncExitStack() as ending:
+            # The last one pushed goes first.
+            for step in (
+                self.threads.close,
+                self.client.close,
+                self.writer.stop,
+                self._reservations.stop,
+                self._store_refused,
+                self._store_changed_conversations,
+                self._ledger.flush,
+                self._end_tasks,
+            ):
+                ending.push_async_callback(step)
+
+    async def _end_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._ledger.flush()
-        await self._store_changed_conversations()
-        await self._store_refused()
-        await self._reservations.stop()
-        await self.writer.stop()
-        await self.client.close()
-        await self.threads.close()
 
     async def recall(self, key: str) -> None:
         """Where several processes serve, another one may know this conversation."""
@@ -294,7 +306,7 @@ async def runtime() -> Runtime:
     """This loop's runtime, started by the first who asks (Daphne has no start-up event)."""
     global _runtime
     loop = asyncio.get_running_loop()
-    if _runtime is None or _runtime[0] is not loop:
+    if _runtime is None or _runtime[0] is not loop or _has_failed(_runtime[1]):
         _runtime = (loop, spawn(_started(), name="start"))
     task = _runtime[1]
     return task.result() if task.done() else await asyncio.shield(task)
@@ -302,14 +314,23 @@ async def runtime() -> Runtime:
 
 async def _started() -> Runtime:
     running = Runtime()
-    await running.start()
+    try:
+        await running.start()
+    except BaseException:
+        # What has been opened by then must not outlive it.
+        await running.stop()
+        raise
     return running
+
+
+def _has_failed(task: asyncio.Task[Runtime]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _running() -> Runtime | None:
     """This process's runtime, where it has one that has started; for other threads to look at."""
     task = _runtime[1] if _runtime is not None else None
-    if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+    if task is None or not task.done() or _has_failed(task):
         return None
     return task.result()
 
@@ -349,5 +370,7 @@ def pool_now(model: str) -> tuple[list[Candidate], frozenset[str]]:
 async def stop_runtime() -> None:
     global _runtime
     if _runtime is not None:
-        running, _runtime = await _runtime[1], None
-        await running.stop()
+        task, _runtime = _runtime[1], None
+        await asyncio.wait({task})
+        if not _has_failed(task):
+            await task.result().stop()

@@ -16,7 +16,9 @@ def surfaced(error: UpstreamError, passed_over: tuple[PassedOver, ...], *, nativ
     """The answer for upstream's last refusal in this request: its status and error object are kept."""
     status = error.status if error.status is not None else status_for(error.error)
     if is_limit(error):
-        return usage_limit(error, passed_over)
+        # Codex tries again for some codes; other clients can tell a limit from a quota by them.
+        code = USAGE_LIMIT if native else _text(error.error.get("code")) or USAGE_LIMIT
+        return usage_limit(error, passed_over, code)
     if status == 401 and native:
         # Codex would answer a 401 by refreshing its own token, which has nothing to do with it.
         return nobody(Refusal(passed_over))
@@ -37,7 +39,9 @@ def is_limit(error: UpstreamError) -> bool:
     return error.code in LIMIT_CODES or error.status == 429
 
 
-def usage_limit(error: UpstreamError | None, passed_over: tuple[PassedOver, ...]) -> Surfaced:
+def usage_limit(
+    error: UpstreamError | None, passed_over: tuple[PassedOver, ...], code: str = USAGE_LIMIT
+) -> Surfaced:
     """429 in the only form that Codex reads as final: the exact type, and an integer `resets_at`.
 
     No Retry-After: it would make Codex wait and ask again.
@@ -49,9 +53,7 @@ def usage_limit(error: UpstreamError | None, passed_over: tuple[PassedOver, ...]
         extra.pop(name, None)
     if refusal.earliest_return is not None:
         extra["resets_at"] = int(refusal.earliest_return)
-    return Surfaced(
-        429, code=USAGE_LIMIT, message=message + reasons(passed_over), type=USAGE_LIMIT, extra=extra
-    )
+    return Surfaced(429, code=code, message=message + reasons(passed_over), type=USAGE_LIMIT, extra=extra)
 
 
 def nobody(refusal: Refusal) -> Surfaced:

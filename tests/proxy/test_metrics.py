@@ -73,6 +73,13 @@ def test_tokens_are_counted_by_kind_and_unknown_ones_are_not() -> None:
     assert value(metrics, "tokens_total", kind="reasoning") is None
 
 
+def test_a_count_that_cannot_be_is_left_out() -> None:
+    metrics = Metrics()
+    metrics.observe(record(tokens=TokenCounts(input=-100, output=5)))
+    assert value(metrics, "tokens_total", kind="input") is None
+    assert value(metrics, "tokens_total", kind="output") == 5
+
+
 @pytest.mark.asyncio
 async def test_records_that_are_lost_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = Metrics()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from proxy.outcomes import UpstreamError
 from proxy.routing import PassedOver, Refusal
 from proxy.surface import nobody, surfaced
@@ -19,6 +21,13 @@ def test_a_limit_is_told_in_the_form_that_codex_reads_as_final() -> None:
     assert answer.error()["resets_at"] == 1_700_000_060
     assert answer.error()["plan_type"] == "plus"
     assert not answer.headers
+
+
+@pytest.mark.parametrize(("native", "code"), [(True, "usage_limit_reached"), (False, "insufficient_quota")])
+def test_a_quota_is_told_by_its_own_code_to_clients_that_are_not_codex(native: bool, code: str) -> None:
+    error = UpstreamError(429, {"code": "insufficient_quota", "message": "No more."})
+    answer = surfaced(error, (), native=native)
+    assert (answer.status, answer.code, answer.type) == (429, code, "usage_limit_reached")
 
 
 def test_every_account_s_reason_and_return_are_told() -> None:

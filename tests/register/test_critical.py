@@ -1,0 +1,106 @@
+"""The review's critical items."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from proxy.simulator import Simulator, running
+from tests.e2e.asking import at_once, send, upload
+from tests.e2e.server import Server, until
+
+# --- C1: a database in memory is one for all ------------------------------------------------------
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[tuple[Simulator, Server]]:
+    sim = Simulator()
+    with running(sim) as upstream:
+        environment = {
+            "CODEXPROXY_DATABASE_URL": "sqlite://:memory:",
+            "CODEXPROXY_UPSTREAM_BASE_URL": f"{upstream.base_url}/backend-api",
+            "CODEXPROXY_AUTH_BASE_URL": upstream.base_url,
+        }
+        server = Server(tmp_path / "served", environment)
+        try:
+            yield sim, server.start()
+        finally:
+            server.kill()
+
+
+def test_c1_what_one_connection_writes_all_others_see(in_memory: tuple[Simulator, Server]) -> None:
+    sim, server = in_memory
+    account = sim.add_account("only")
+    assert upload(server, json.dumps(account.auth_json()).encode()).status == 200
+    pages = at_once(10, lambda number: send(server, "GET", "/admin/accounts/account/"))
+    assert [b"only@example.com" in page.body for page in pages] == [True] * 10
+    asked = json.dumps({"model": "gpt-5.5", "input": "hi"}).encode()
+    headers = {"Content-Type": "application/json"}
+
+    def ask(number: int = 0) -> int:
+        return send(server, "POST", "/v1/responses", asked, headers).status
+
+    until(lambda: ask() == 200, 5.0, "the account serves")
+    with ThreadPoolExecutor(10) as threads:
+        assert list(threads.map(ask, range(10))) == [200] * 10
+    assert not any(
+        words in server.log for words in ("no such table", "database is locked", "table is locked")
+    )
+
+
+# --- C2: the step that writes plans in one way needs no later column ------------------------------
+
+BEFORE = [("accounts", "0001_initial")]
+STEP = [("accounts", "0002_normalize_plan_types")]
+PLANS = {"PRO": "pro", " Plus ": "plus", "": "unknown", "education": "education", "FooPlan": "FooPlan"}
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    yield
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes())
+
+
+def migrated(targets: list[tuple[str, str]]) -> MigrationExecutor:
+    MigrationExecutor(connection).migrate(targets)
+    return MigrationExecutor(connection)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("restored")
+def test_c2_plans_of_an_older_database_are_written_in_one_way() -> None:
+    accounts = migrated(BEFORE).loader.project_state(BEFORE).apps.get_model("accounts", "Account")
+    for number, plan in enumerate(PLANS):
+        accounts.objects.create(id=f"a{number}", email="a@example.com", plan_type=plan)
+    found = accounts.objects.order_by("id").values_list("plan_type", flat=True)
+    for _ in range(2):
+        migrated(STEP)
+        assert list(found.all()) == list(PLANS.values())
+        migrated(BEFORE)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("restored")
+def test_c2_the_step_reads_two_columns_and_no_others() -> None:
+    accounts = migrated(BEFORE).loader.project_state(BEFORE).apps.get_model("accounts", "Account")
+    accounts.objects.create(id="a", email="a@example.com", plan_type="PRO")
+    statements: list[str] = []
+
+    def noted(execute: object, sql: str, *rest: object) -> object:
+        statements.append(sql)
+        return execute(sql, *rest)  # type: ignore[operator]
+
+    with connection.execute_wrapper(noted):
+        migrated(STEP)
+    about = [
+        sql for sql in statements if '"accounts_account"' in sql and sql.startswith(("SELECT", "UPDATE"))
+    ]
+    assert len(about) == 2
+    assert all("email" not in sql and "status" not in sql for sql in about)

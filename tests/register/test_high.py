@@ -1,0 +1,472 @@
+"""The review's items of high severity."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.db import IntegrityError, connection, connections
+
+from accounts.models import Account
+from proxy.figures import pool_window
+from proxy.models import Settings
+from proxy.pool import candidates_of
+from proxy.selectors import load_snapshot
+from proxy.settings_services import settings_get
+from proxy.simulator import Fail, FailEvent, Ok
+from tests.accounts.signing_in import exchanges, redirect_after
+from tests.builders import make_account
+from tests.codexproxy.browsing import browser
+from tests.e2e.server import until
+from tests.e2e.test_adding_accounts import Person, come_back
+from tests.register.pool import CHAT, RESPONSES, Pool, arguments_in, chunks, completed, created, stream, text
+from usage.capacity import PoolCapacity, pool_capacity
+from usage.selectors import current_windows
+from usage.services import sample_store
+from usage.windows import Sample, WindowReading
+
+LATER = 4_102_444_800
+XSS = "%3Cscript%3Ealert(1)%3C/script%3E"
+
+# --- H1: each sign-in belongs to whoever began it -------------------------------------------------
+
+
+def approve(pool: Pool, begun: Any) -> None:
+    pool.sim.approve_device(begun["userCode"], pool.account().account.id)
+
+
+def test_h1_one_person_s_success_or_failure_is_not_another_s(pool: Pool) -> None:
+    ann, bob = Person(pool.server), Person(pool.server)
+    hers, his = ann.start("device"), bob.start("device")
+    assert hers["userCode"] != his["userCode"]
+    approve(pool, hers)
+    until(lambda: ann.status() == "success", 10.0, "she is signed in")
+    assert bob.status() == "pending"
+    pool.sim.device_refusal = "access_denied"
+    try:
+        until(lambda: bob.status() == "error", 10.0, "he is refused")
+    finally:
+        pool.sim.device_refusal = None
+    assert ann.status() == "success"
+
+
+def test_h1_a_stranger_s_device_code_replaces_nobody_s(pool: Pool) -> None:
+    ann, bob = Person(pool.server), Person(pool.server)
+    hers, _ = ann.start("device"), bob.start("device")
+    for person in (bob, ann):
+        person.send("POST", "complete", {"deviceAuthId": "EVIL", "userCode": "EVIL"})
+    approve(pool, hers)
+    until(lambda: ann.status() == "success", 10.0, "she is signed in")
+    assert "EVIL" not in repr([call.body for call in pool.sim.journal])
+
+
+def test_h1_an_unknown_callback_fails_alone_and_its_words_are_escaped(pool: Pool) -> None:
+    person, other = Person(pool.server), Person(pool.server)
+    begun, others = person.start("browser"), other.start("browser")
+    before = exchanges(pool.sim)
+    assert come_back(f"{begun['callbackUrl']}?state=unknown&code=c").status == 400
+    assert (person.status(), other.status()) == ("pending", "pending")
+    (state,) = parse_qs(urlsplit(others["authorizationUrl"]).query)["state"]
+    page = come_back(f"{begun['callbackUrl']}?state={state}&error=x&error_description={XSS}")
+    assert page.status == 400
+    assert (b"<script" in page.body, b"&lt;script&gt;" in page.body) == (False, True)
+    assert (person.status(), other.status()) == ("pending", "error")
+    assert exchanges(pool.sim) == before
+
+
+def test_h1_two_browser_sign_ins_share_one_callback_and_each_state_counts_once(pool: Pool) -> None:
+    people = [Person(pool.server), Person(pool.server)]
+    begun = [person.start("browser") for person in people]
+    assert len({flow["callbackUrl"] for flow in begun}) == 1
+    before = exchanges(pool.sim)
+    for person, flow in zip(people, begun, strict=True):
+        back = redirect_after(flow["authorizationUrl"], pool.account().account.id)
+        assert [come_back(back).status, come_back(back).status][0] == 200
+        assert person.status(flow["flowId"]) == "success"
+    assert exchanges(pool.sim) == before + 2
+
+
+def test_h1_a_client_without_cookies_gets_through(pool: Pool) -> None:
+    person = Person(pool.server, keeps_cookies=False)
+    approve(pool, person.start("device"))
+    person.send("POST", "complete", {})
+    until(lambda: person.status() == "success", 10.0, "it is signed in")
+
+
+def test_h1_a_second_start_ends_the_own_sign_in_only(pool: Pool) -> None:
+    ann, bob = Person(pool.server), Person(pool.server)
+    first, his = ann.start("device"), bob.start("device")
+    ann.start("device")
+    assert ann.status(first["flowId"]) == "error"
+    assert (ann.status(), bob.status(his["flowId"])) == ("pending", "pending")
+
+
+# --- H2: a failure's status tells what went wrong -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "status"),
+    [
+        ("no_accounts", "", 503),
+        ("upstream_unavailable", "", 503),
+        ("invalid_api_key", "authentication_error", 401),
+        ("Insufficient_Permissions", "", 403),
+        ("not_found", "invalid_request_error", 404),
+        ("rate_limit_exceeded", "", 429),
+        ("USAGE_LIMIT_REACHED", "", 429),
+        ("insufficient_quota", "", 429),
+        ("usage_not_included", "", 429),
+        ("quota_exceeded", "", 429),
+        (None, "usage_limit_reached", 429),
+        ("invalid_request_error", "", 400),
+        ("context_length_exceeded", "invalid_request_error", 400),
+        ("upstream_error", "server_error", 502),
+        ("something_new", "", 502),
+    ],
+)
+def test_h2_a_failure_in_the_stream_has_its_own_status(
+    pool: Pool, code: str | None, kind: str, status: int
+) -> None:
+    error = {"code": code, "type": kind or None, "message": "The words of upstream"}
+    for path in (CHAT, RESPONSES):
+        member = pool.account(FailEvent(error))
+        answer = member.chat() if path == CHAT else member.respond()
+        assert answer.status == status, answer.body
+        assert answer.error["code"] == (code or "usage_limit_reached")
+        assert answer.error["message"].startswith("The words of upstream")
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])
+def test_h2_a_status_of_upstream_is_kept(pool: Pool, status: int) -> None:
+    for path in (CHAT, RESPONSES, "/backend-api/codex/responses"):
+        member = pool.account()
+        member.account.default = Fail(status, {"error": {"message": "x", "type": "t", "code": "c"}})
+        body: dict[str, Any] = {"model": "gpt-5.5", "stream": path.startswith("/backend"), "store": False}
+        body["messages" if path == CHAT else "input"] = [{"role": "user", "content": "hi"}]
+        assert member.send("POST", path, body).status == status
+
+
+def test_h2_what_is_no_error_object_becomes_one(pool: Pool) -> None:
+    member = pool.account()
+    member.account.default = Fail(403, {"detail": "Forbidden"})
+    answer = member.chat()
+    assert answer.status == 403
+    error = answer.error
+    assert (error["message"], error["type"], error["code"]) == ("Forbidden", "server_error", "upstream_error")
+    member = pool.account()
+    member.account.default = Fail(503)
+    answer = member.chat()
+    assert (answer.status, answer.error["message"]) == (503, "Upstream error: HTTP 503 Service Unavailable")
+
+
+def test_h2_a_failure_behind_output_stays_in_its_stream(pool: Pool) -> None:
+    answer = pool.account(FailEvent.rate_limited(after=2)).respond(stream=True)
+    assert answer.status == 200
+    assert answer.events[-1]["response"]["error"]["code"] == "rate_limit_exceeded"
+
+
+# --- H3: what comes after a refreshed token is judged like anything else --------------------------
+
+
+def refreshed(pool: Pool, after: Any) -> Any:
+    """An account whose token upstream refuses once, and which then answers so."""
+    return pool.unrefreshed(Fail.unauthorized(), after)
+
+
+def test_h3_a_limit_behind_a_401_is_the_account_s(pool: Pool) -> None:
+    limit = Fail(429, {"error": {"type": "usage_limit_reached", "message": "m", "resets_at": LATER}})
+    member = refreshed(pool, limit)
+    answer = member.chat()
+    assert (answer.status, answer.error["type"]) == (429, "usage_limit_reached")
+    _, reset_at, _ = member.state("rate_limited")
+    assert reset_at is not None
+    assert [attempt["status"] for attempt in member.record("attempts")] == [401, 429]
+
+
+def test_h3_a_quota_behind_a_401_is_the_account_s(pool: Pool) -> None:
+    error = {"code": "insufficient_quota", "type": "insufficient_quota", "message": "m"}
+    member = refreshed(pool, Fail(429, {"error": error}))
+    assert member.chat().status == 429
+    assert member.state("quota_exceeded")[1] is not None
+
+
+def test_h3_a_closed_account_behind_a_401_is_out(pool: Pool) -> None:
+    member = refreshed(pool, Fail(403, {"error": {"code": "account_suspended", "message": "m"}}))
+    assert member.chat().status == 403
+    assert member.state("deactivated")[2] == "Account has been suspended"
+
+
+def test_h3_a_second_401_reaches_the_client_and_costs_one_refresh(pool: Pool) -> None:
+    member = refreshed(pool, Fail.unauthorized())
+    before = len(pool.sim.refreshes)
+    assert member.chat().status == 401
+    assert len(pool.sim.refreshes) == before + 1
+    assert member.state("active")[0] == "active"
+
+
+def test_h3_a_limit_in_the_first_event_behind_a_401_is_the_account_s(pool: Pool) -> None:
+    member = refreshed(pool, FailEvent.usage_limit(LATER))
+    assert member.chat().status == 429
+    assert member.state("rate_limited")[1] is not None
+
+
+def test_h3_a_limit_in_the_middle_of_a_stream_is_the_account_s(pool: Pool) -> None:
+    member = refreshed(pool, FailEvent.usage_limit(LATER, after=2))
+    assert member.chat(stream=True).status == 200
+    assert member.state("rate_limited")[1] is not None
+
+
+def test_h3_an_answer_behind_a_401_serves(pool: Pool) -> None:
+    member = refreshed(pool, Ok())
+    assert member.chat().status == 200
+    assert member.state("active")[0] == "active"
+
+
+# --- H4: tool calls are put together as they came -------------------------------------------------
+
+
+def added(index: int, call: str, item: str) -> dict[str, Any]:
+    named = {"type": "function_call", "id": item, "call_id": call, "name": "get_weather", "arguments": ""}
+    return {"type": "response.output_item.added", "output_index": index, "item": named}
+
+
+def fragment(index: int, item: str, delta: str) -> dict[str, Any]:
+    kind = "response.function_call_arguments.delta"
+    return {"type": kind, "item_id": item, "output_index": index, "delta": delta}
+
+
+def finished(index: int, call: str, item: str, arguments: str) -> list[dict[str, Any]]:
+    whole = {"type": "function_call", "id": item, "call_id": call, "name": "get_weather"}
+    kind = "response.function_call_arguments.done"
+    return [
+        {"type": kind, "item_id": item, "output_index": index, "arguments": arguments},
+        {
+            "type": "response.output_item.done",
+            "output_index": index,
+            "item": {**whole, "arguments": arguments},
+        },
+    ]
+
+
+OSLO, ROME = '{"city":"Oslo"}', '{"city":"Rome"}'
+ONE_CALL = [
+    created(),
+    added(0, "call_1", "fc_1"),
+    fragment(0, "fc_1", '{"city":'),
+    fragment(0, "fc_1", '"Oslo"}'),
+    *finished(0, "call_1", "fc_1", OSLO),
+    completed(),
+]
+
+
+def test_h4_arguments_that_upstream_tells_three_times_are_there_once(pool: Pool) -> None:
+    choice = pool.account(stream(*ONE_CALL)).chat().json()["choices"][0]
+    function = {"name": "get_weather", "arguments": OSLO}
+    assert choice["message"]["tool_calls"] == [{"id": "call_1", "type": "function", "function": function}]
+    assert (choice["finish_reason"], choice["message"].get("content")) == ("tool_calls", None)
+
+
+def test_h4_the_fragments_of_a_stream_are_the_same_call(pool: Pool) -> None:
+    found = chunks(pool.account(stream(*ONE_CALL)).chat(stream=True))
+    assert arguments_in(found) == {0: OSLO}
+    assert [chunk["choices"][0]["delta"].get("role") for chunk in found].count("assistant") == 1
+
+
+def test_h4_two_calls_at_once_are_not_mixed(pool: Pool) -> None:
+    events = [
+        created(),
+        added(0, "call_1", "fc_1"),
+        added(1, "call_2", "fc_2"),
+        fragment(1, "fc_2", '{"city":'),
+        fragment(0, "fc_1", '{"city":"Oslo"}'),
+        fragment(1, "fc_2", '"Rome"}'),
+        *finished(1, "call_2", "fc_2", ROME),
+        *finished(0, "call_1", "fc_1", OSLO),
+        completed(),
+    ]
+    assert arguments_in(chunks(pool.account(stream(*events)).chat(stream=True))) == {0: OSLO, 1: ROME}
+    calls = pool.account(stream(*events)).chat().json()["choices"][0]["message"]["tool_calls"]
+    assert [call["id"] for call in calls] == ["call_1", "call_2"]
+
+
+def listed(index: int, call: str, arguments: str) -> dict[str, Any]:
+    return {"index": index, "id": call, "function": {"name": "get_weather", "arguments": arguments}}
+
+
+def test_h4_a_list_of_calls_keeps_every_call(pool: Pool) -> None:
+    told = {"type": "response.tool_calls.delta", "tool_calls": [listed(0, "a", OSLO), listed(1, "b", ROME)]}
+    answer = pool.account(stream(created(), told, completed())).chat()
+    choice = answer.json()["choices"][0]
+    found = [(call["id"], call["function"]["arguments"]) for call in choice["message"]["tool_calls"]]
+    assert (found, choice["finish_reason"]) == ([("a", OSLO), ("b", ROME)], "tool_calls")
+
+
+def test_h4_calls_are_in_the_order_of_their_indexes(pool: Pool) -> None:
+    kind = "response.tool_calls.delta"
+    events = [{"type": kind, "tool_calls": [listed(*call)]} for call in ((1, "b", ROME), (0, "a", OSLO))]
+    answer = pool.account(stream(created(), *events, completed())).chat()
+    calls = answer.json()["choices"][0]["message"]["tool_calls"]
+    assert [call["id"] for call in calls] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"), [("max_output_tokens", "length"), ("content_filter", "content_filter")]
+)
+def test_h4_an_answer_that_was_cut_off_says_so_even_with_a_call(pool: Pool, reason: str, finish: str) -> None:
+    end = completed("incomplete", incomplete_details={"reason": reason})
+    events = [created(), added(0, "call_1", "fc_1"), fragment(0, "fc_1", '{"ci'), end]
+    choice = pool.account(stream(*events)).chat().json()["choices"][0]
+    assert choice["finish_reason"] == finish
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"ci'
+
+
+def test_h4_nothing_behind_the_end_is_read(pool: Pool) -> None:
+    events = [created(), text("hi"), completed(), text(" TRAILING")]
+    assert pool.account(stream(*events)).chat().json()["choices"][0]["message"]["content"] == "hi"
+    found = chunks(pool.account(stream(*events)).chat(stream=True))
+    assert "TRAILING" not in json.dumps(found)
+
+
+def test_h4_a_failure_without_words_is_told_once(pool: Pool) -> None:
+    failed = {"type": "response.failed", "response": {"id": "resp_1", "status": "failed"}}
+    expected = {"message": "Upstream error", "type": "server_error", "code": "upstream_error"}
+    answer = pool.account(stream(created(), text("hi"), failed)).chat(stream=True)
+    assert [chunk["error"] for chunk in chunks(answer) if "error" in chunk] == [expected]
+    member = pool.account()
+    member.account.default = stream(created(), failed)
+    answer = member.chat()
+    assert (answer.status, answer.json()) == (502, {"error": expected})
+
+
+# --- H5: the settings are one row, whoever asks first ---------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_h5_twenty_first_requests_at_once_get_the_same_settings() -> None:
+    Settings.objects.all().delete()
+
+    def ask(number: int) -> tuple[int, bytes]:
+        try:
+            answer = browser().get("/api/settings")
+            return answer.status_code, answer.content
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(20) as threads:
+        answers = set(threads.map(ask, range(20)))
+    assert [status for status, _ in answers] == [200]
+    assert list(Settings.objects.values_list("pk", flat=True)) == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_h5_who_is_overtaken_reads_the_other_s_row() -> None:
+    Settings.objects.all().delete()
+    pending = [lambda: Settings.objects.create(retention_days=9)]
+
+    def overtaken(execute: Any, *query: Any) -> Any:
+        result = execute(*query)
+        if pending:
+            with ThreadPoolExecutor(1) as another:
+                another.submit(pending.pop()).result()
+                another.submit(connections.close_all).result()
+        return result
+
+    with connection.execute_wrapper(overtaken):
+        assert settings_get().retention_days == 9
+
+
+@pytest.mark.django_db
+def test_h5_there_is_never_a_second_row() -> None:
+    settings_get()
+    with pytest.raises(IntegrityError):
+        Settings.objects.bulk_create([Settings(pk=2)])
+
+
+@pytest.mark.django_db
+def test_h5_the_row_cannot_be_added_or_deleted_in_the_dashboard() -> None:
+    settings_get()
+    for path in ("add/", "1/delete/"):
+        assert browser().post(f"/admin/proxy/settings/{path}").status_code == 403
+    assert Settings.objects.count() == 1
+
+
+# --- H6: the settings can be changed where they are shown -----------------------------------------
+
+
+class Form(HTMLParser):
+    """What a browser would send: every control that is enabled, with the value that it shows."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self._select = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = {name: value or "" for name, value in attrs}
+        if tag == "select":
+            self._select = "" if "disabled" in told else told.get("name", "")
+        elif tag == "option" and self._select and "selected" in told:
+            self.fields[self._select] = told["value"]
+        elif tag not in ("input", "button") or "name" not in told or "disabled" in told:
+            return
+        elif told.get("type") != "checkbox":
+            self.fields[told["name"]] = told.get("value", "")
+        elif "checked" in told:
+            self.fields[told["name"]] = told.get("value", "on")
+
+
+@pytest.mark.django_db
+def test_h6_the_form_is_enabled_and_saves() -> None:
+    settings_get()
+    path = "/admin/proxy/settings/1/change/"
+    page = browser().get(path)
+    fields = Form(page.content.decode()).fields
+    assert page.status_code == 200
+    assert {"affinity_enabled", "retention_days", "routing_strategy", "_save"} <= set(fields)
+    del fields["affinity_enabled"]
+    assert browser().post(path, fields | {"retention_days": "9"}).status_code == 302
+    row = settings_get()
+    assert (row.affinity_enabled, row.retention_days) == (False, 9)
+
+
+@pytest.mark.django_db
+def test_h6_what_is_put_is_what_is_read() -> None:
+    body = {"stickyThreadsEnabled": False, "preferEarlierResetAccounts": True}
+    told = browser().put("/api/settings", body, content_type="application/json")
+    assert told.status_code == 200
+    read = browser().get("/api/settings").json()
+    assert read == told.json()
+    assert {name: read[name] for name in body} == body
+
+
+# --- H7: what is not known is not counted as full -------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_h7_accounts_without_a_reading_add_no_capacity() -> None:
+    for number, plan in enumerate(("plus", "plus", "pro")):
+        make_account(f"acc-{number}_00000001", plan_type=plan)
+    now = time.time()
+    reading = Sample((WindowReading("primary", 40.0, now + 600, 300),), now, "usage")
+    sample_store(account_id="acc-0_00000001", sample=reading)
+    known = [
+        (account.plan_type, readings.get("primary").used_percent if readings else None)
+        for account in Account.objects.all()
+        for readings in [current_windows().get(account.pk, {})]
+    ]
+    found = pool_capacity("primary", known)
+    assert (found.capacity_credits, found.remaining_credits, found.remaining_percent) == (225, 135, 60)
+    assert pool_capacity("secondary", [("plus", None), ("pro", None)]) == PoolCapacity(0, 0)
+    summary = browser().get("/api/usage/summary").json()
+    primary, secondary = summary["primaryWindow"], summary["secondaryWindow"]
+    assert (primary["capacityCredits"], primary["remainingCredits"]) == (225, 135)
+    assert primary["remainingPercent"] == 60.0
+    assert (secondary["capacityCredits"], secondary["remainingPercent"]) == (0, 0)
+    told_to_clients = pool_window(candidates_of(load_snapshot()), "primary", now)
+    assert told_to_clients is not None and told_to_clients.used_percent == 40

@@ -1,0 +1,297 @@
+"""The review's items of medium severity."""
+
+from __future__ import annotations
+
+import json
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
+
+from accounts import services
+from accounts.models import Account
+from codexproxy import asgi
+from codexproxy.logging import request_id
+from proxy import runtime as runtimes
+from requestlogs.models import RequestRecord
+from tests.builders import make_account, make_auth_json
+from tests.codexproxy.browsing import browser
+from tests.e2e.server import until
+from tests.register.pool import CHAT, Pool
+
+# --- M1: a request's id ends with the request -----------------------------------------------------
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/api/settings", "/api/nowhere"])
+def test_m1_an_id_is_told_and_then_forgotten(path: str) -> None:
+    given = {"x-request-id": "rid-1", "request-id": "rid-2"}
+    assert browser().get(path, headers=given).headers["x-request-id"] == "rid-1"
+    assert request_id.get() == "-"
+    assert browser().get(path, headers={"request-id": "rid-2"}).headers["x-request-id"] == "rid-2"
+    own = {browser().get(path).headers["x-request-id"] for _ in range(2)}
+    assert len(own) == 2 and not own & {"rid-1", "rid-2"}
+
+
+def test_m1_a_stream_keeps_its_id_to_the_end(pool: Pool) -> None:
+    member = pool.account()
+    for given in ("rid-first", "rid-second"):
+        assert member.respond_with({"x-request-id": given}, stream=True).status == 200
+        until(lambda given=given: member.record("request_id") == given, 5.0, "its record has its id")
+
+
+# --- M2: what an error carries is kept ------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_m2_the_dashboard_s_errors_keep_their_headers_and_words() -> None:
+    refused = browser().post("/api/settings")
+    assert (refused.status_code, {"GET", "PUT"} <= set(refused.headers["Allow"].split(", "))) == (405, True)
+    assert refused.json() == {"error": {"code": "http_405", "message": "Method Not Allowed"}}
+    unknown = browser().get("/api/nope")
+    assert unknown.status_code == 404
+    assert unknown.json() == {"error": {"code": "http_404", "message": "Not Found"}}
+
+
+def test_m2_the_clients_errors_keep_their_headers_and_words(pool: Pool) -> None:
+    refused = pool.send("GET", CHAT)
+    assert (refused.status, refused.header("Allow")) == (405, "POST")
+    assert (refused.error["type"], refused.error["code"]) == ("invalid_request_error",) * 2
+    unknown = pool.send("GET", "/v1/nope")
+    assert (unknown.status, unknown.error["code"]) == (404, "not_found")
+    assert unknown.error["type"] == "invalid_request_error"
+
+
+# --- M3: only a bad file is the operator's mistake ------------------------------------------------
+
+
+def imported(content: bytes, name: str = "auth_json") -> tuple[int, str]:
+    fields = {name: SimpleUploadedFile("auth.json", content)}
+    answer = browser().post("/api/accounts/import", fields)
+    return answer.status_code, answer.json().get("error", {}).get("code", "")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[]", b"{}", b'{"tokens":{}}'])
+def test_m3_a_bad_file_is_a_bad_request(content: bytes) -> None:
+    assert imported(content) == (400, "invalid_auth_json")
+    assert imported(content, "another_field") == (422, "validation_error")
+    assert not Account.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("secret"), ValueError("secret"), OperationalError("secret")]
+)
+def test_m3_a_failure_of_ours_is_not_a_bad_file(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**given: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(services, "account_import", fail)
+    assert imported(json.dumps(make_auth_json()).encode()) == (500, "internal_error")
+
+
+@pytest.mark.django_db
+def test_m3_a_second_import_leaves_a_paused_account_paused() -> None:
+    content = json.dumps(make_auth_json()).encode()
+    assert imported(content)[0] == 200
+    services.account_pause(account_id=Account.objects.get().pk)
+    assert imported(content)[0] == 200
+    assert Account.objects.get().status == "paused"
+
+
+# --- M4: a start that fails leaves nothing open ---------------------------------------------------
+
+
+def database_threads() -> list[str]:
+    names = ("snapshots", "services", "records", "limits", "reads", "jobs")
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(names)]
+
+
+@pytest.mark.asyncio
+@pytest.mark.django_db(transaction=True)
+async def test_m4_a_start_that_fails_closes_what_it_opened_and_can_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        raise OperationalError("no database yet")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtimes, "remembered_conversations", fail)
+        with pytest.raises(OperationalError):
+            await asgi.startup()
+    assert database_threads() == []
+    await asgi.startup(background=False)
+    assert database_threads() != []
+    await asgi.shutdown()
+    assert database_threads() == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.django_db(transaction=True)
+async def test_m4_jobs_that_cannot_start_leave_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: Any) -> None:
+        raise RuntimeError("no jobs")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asgi, "jobs", fail)
+        with pytest.raises(RuntimeError, match="no jobs"):
+            await asgi.startup()
+    assert database_threads() == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.django_db(transaction=True)
+async def test_m4_an_end_that_fails_in_one_place_closes_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail() -> None:
+        raise RuntimeError("cannot flush")
+
+    running = await runtimes.runtime()
+    monkeypatch.setattr(running.writer, "stop", fail)
+    writer = running.writer._task
+    with pytest.raises(RuntimeError, match="cannot flush"):
+        await asgi.shutdown()
+    assert database_threads() == []
+    if writer is not None:
+        writer.cancel()
+
+
+@pytest.mark.django_db
+def test_m4_without_collected_files_it_serves_all_the_same(settings: Any, tmp_path: Path) -> None:
+    settings.STATIC_ROOT = str(tmp_path / "nowhere")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert browser().get("/health").status_code == 200
+        assert browser().get("/").headers["Location"] == "/admin/"
+        assert browser().get("/admin/").status_code == 200
+
+
+# --- M5: a conversation that goes on stays young --------------------------------------------------
+
+
+def test_m5_a_pinned_conversation_is_touched_by_every_request(pool: Pool) -> None:
+    member = pool.account()
+    sql = "SELECT key, created_at, updated_at FROM proxy_stickysession WHERE account_id = ?"
+
+    def rows() -> list[tuple[Any, ...]]:
+        return pool.server.query(sql, member.id)
+
+    assert member.respond(prompt_cache_key=" k1 ").status == 200
+    ((key, created_at, first),) = until(rows, 5.0, "the conversation is kept")
+    assert key.endswith("k1") and key == key.strip()
+    assert member.respond(prompt_cache_key=" k1 ").status == 200
+    until(lambda: rows()[0][2] > first, 5.0, "it is touched")
+    assert [row[:2] for row in rows()] == [(key, created_at)]
+
+
+# --- M6: the log shows what was asked for ---------------------------------------------------------
+
+
+@pytest.fixture
+def four_requests(db: None) -> None:
+    base = {"path": "/v1/responses", "account_id": make_account().pk}
+    rows = [
+        ("r0", "gpt-5", None, "success", None),
+        ("r1", "gpt-5", "high", "success", None),
+        ("r2", "gpt-5.1", "low", "error", "rate_limit_exceeded"),
+        ("r3", "gpt-5.1", None, "error", None),
+    ]
+    for name, model, effort, status, code in rows:
+        fields = {"model": model, "reasoning_effort": effort, "status": status, "error_code": code}
+        RequestRecord.objects.create(request_id=name, **base, **fields)
+
+
+ALL = ["r0", "r1", "r2", "r3"]
+
+
+@pytest.mark.usefixtures("four_requests")
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"modelOption": "gpt-5"}, ["r0"]),
+        ({"modelOption": "gpt-5:::"}, ["r0"]),
+        ({"modelOption": "gpt-5:::high"}, ["r1"]),
+        ({"modelOption": " gpt-5 ::: high"}, ["r1"]),
+        ({"modelOption": ":::high"}, ALL),
+        ({"modelOption": ""}, ALL),
+        ({"modelOption": "gpt-5:::high:::x"}, []),
+        ({"status": "bogus"}, []),
+        ({"status": " "}, []),
+        ({"status": ["ok", "bogus"]}, ["r0", "r1"]),
+        ({"status": "OK"}, ["r0", "r1"]),
+        ({"status": "all"}, ALL),
+        ({"status": ""}, ALL),
+        ({"status": "rate_limit"}, ["r2"]),
+        # A failure without a code is one all the same.
+        ({"status": "error"}, ["r3"]),
+        ({"modelOption": "gpt-5:::high", "model": "gpt-5.1"}, ["r1"]),
+    ],
+)
+def test_m6_filters_mean_what_they_say(query: dict[str, Any], expected: list[str]) -> None:
+    found = browser().get("/api/request-logs", query).json()["requests"]
+    assert sorted(row["requestId"] for row in found) == expected
+
+
+@pytest.mark.usefixtures("four_requests")
+def test_m6_an_unknown_status_leaves_no_options_and_bad_numbers_are_told() -> None:
+    options = browser().get("/api/request-logs/options", {"status": "bogus"}).json()
+    assert (options["accountIds"], options["modelOptions"]) == ([], [])
+    for query in ({"limit": "0"}, {"limit": "1001"}, {"offset": "-1"}, {"since": "yesterday"}):
+        refused = browser().get("/api/request-logs", query)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "validation_error")
+
+
+# --- M7: parts of a message have several names ----------------------------------------------------
+
+
+def sent_part(pool: Pool, part: dict[str, Any]) -> Any:
+    member = pool.account()
+    answer = member.send(
+        "POST", "/v1/responses", {"model": "gpt-5.5", "messages": [{"role": "user", "content": [part]}]}
+    )
+    assert answer.status == 200, answer.body
+    return member.asked[-1]["input"][0]["content"][0]
+
+
+def test_m7_a_system_text_may_be_called_an_input_text(pool: Pool) -> None:
+    member = pool.account()
+    system = {"role": "system", "content": [{"type": "input_text", "text": "S"}]}
+    messages = [system, {"role": "user", "content": "hi"}]
+    assert member.send("POST", "/v1/responses", {"model": "gpt-5.5", "messages": messages}).status == 200
+    assert member.asked[-1]["instructions"] == "S"
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ({"file_url": "https://x/y.pdf"}, "https://x/y.pdf"),
+        ({"file_data": "QUJD", "mime_type": "text/plain"}, "data:text/plain;base64,QUJD"),
+    ],
+)
+def test_m7_a_flat_file_is_a_file(pool: Pool, part: dict[str, str], expected: str) -> None:
+    found = sent_part(pool, {"type": "file", **part})
+    assert found == {"type": "input_file", "file_url": expected}
+
+
+def test_m7_data_that_is_a_data_url_already_gets_no_second_one(pool: Pool) -> None:
+    given = "data:application/pdf;base64,QQ"
+    found = sent_part(pool, {"type": "file", "file_data": given})
+    assert given in found.values()
+
+
+def test_m7_a_file_s_id_means_nothing_here(pool: Pool) -> None:
+    content = [{"type": "file", "file_id": "file-1"}]
+    fields = {"model": "gpt-5.5", "messages": [{"role": "user", "content": content}]}
+    answer = pool.account().send("POST", "/v1/responses", fields)
+    assert (answer.status, answer.error["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize("choice", ["code_interpreter", {"type": "code_interpreter"}])
+def test_m7_a_tool_that_is_not_there_cannot_be_chosen_in_a_chat(pool: Pool, choice: Any) -> None:
+    answer = pool.account().chat(tool_choice=choice)
+    assert answer.status == 400
+    assert answer.error["param"].split(".")[0] == "tool_choice"
