@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,14 +13,16 @@ from django.db import DatabaseError
 from accounts.models import Account
 from proxy.simulator import Ok, Usage
 from requestlogs.models import RequestRecord
-from requestlogs.records import TokenCounts
+from requestlogs.records import Record, TokenCounts
+from requestlogs.writer import records_store
 from tests.builders import NOW, make_account
+from tests.codexproxy.browsing import browser
 from tests.register.pool import REVERSE_PROXY, Pool
 from usage.models import CurrentWindow, WindowSample
 from usage.pricing import cost_usd
 from usage.quota import Known, Standing, status_after
 from usage.services import sample_store
-from usage.windows import Sample, WindowReading
+from usage.windows import ModelLimit, Sample, WindowReading
 
 AT = 1_700_000_000.0
 ACCOUNT = "acc-1_00000001"
@@ -145,6 +148,18 @@ def test_b3_when_the_second_window_cannot_be_stored_neither_is() -> None:
     assert (WindowSample.objects.count(), CurrentWindow.objects.count()) == (0, 0)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_b3_what_fails_last_takes_back_what_was_written_before_it() -> None:
+    make_account(ACCOUNT)
+    at = NOW.timestamp()
+    windows = (WindowReading("primary", 12.0, at + 600, 300), WindowReading("secondary", 1.0, None, 10_080))
+    # Stored after the windows, and longer than its column can hold.
+    limit = ModelLimit("spark", "a model", (WindowReading("primary", 1.0, None, 10**30),))
+    with pytest.raises((DatabaseError, OverflowError)):
+        sample_store(account_id=ACCOUNT, sample=Sample(windows, at, "usage", model_limits=(limit,)))
+    assert (WindowSample.objects.count(), CurrentWindow.objects.count()) == (0, 0)
+
+
 # --- B4: counts that cannot be have no cost -------------------------------------------------------
 
 
@@ -173,3 +188,16 @@ def test_b4_a_request_s_cost_is_that_of_its_clamped_counts(pool: Pool) -> None:
     assert negative.respond(model="gpt-5.1").status == 200
     assert negative.record("cost_usd") is None
     assert RequestRecord._meta.get_field("cost_usd").null
+
+
+@pytest.mark.django_db
+def test_b4_the_log_and_the_totals_show_clamped_counts() -> None:
+    for counts in (TokenCounts(80, 999, 10), TokenCounts(-100, 0, 10)):
+        fields = {"account_id": "a", "model": "gpt-5.1", "status": "success", "tokens": counts}
+        records_store([Record("rid", datetime.now(UTC), **fields)])  # type: ignore[arg-type]
+    overview = browser().get("/api/dashboard/overview").json()
+    impossible, clamped = overview["requestLogs"]
+    assert (clamped["cachedInputTokens"], clamped["costUsd"]) == (80, 0.00011)
+    assert impossible["costUsd"] is None
+    assert overview["summary"]["cost"]["totalUsd7d"] == 0.00011
+    assert overview["summary"]["metrics"]["cachedTokensSecondaryWindow"] == 80
