@@ -278,6 +278,14 @@ class AccountAdmin(ModelAdmin):
     def refresh_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
         self._act_on(request, list(queryset), "refresh")
 
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """And one for each group: the accounts that are marked are put into it."""
+        actions: dict[str, Any] = super().get_actions(request)
+        for group in AccountGroup.objects.order_by("name")[:_MOST_GROUP_ACTIONS]:
+            name = f"into_group_{group.pk}"
+            actions[name] = (_put_into(group), name, f"Put into the group {group.name}")
+        return actions
+
     def save_model(self, request: HttpRequest, obj: Account, form: ModelForm[Any], change: bool) -> None:
         given = form.cleaned_data
         if "alias" in form.changed_data:
@@ -318,6 +326,19 @@ class AccountAdmin(ModelAdmin):
         return self._sign_in_pages.add(request)
 
 
+def _put_into(group: AccountGroup) -> Callable[[Any, HttpRequest, QuerySet[Account]], None]:
+    def put(model_admin: Any, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        account_ids = list(queryset.values_list("pk", flat=True))
+        try:
+            groups.group_add(group_id=group.pk, account_ids=account_ids)
+        except AccountGroup.DoesNotExist:
+            messages.warning(request, f"The group {group.name} is gone.")
+        else:
+            messages.success(request, f"In the group {group.name} now: {len(account_ids)} more.")
+
+    return put
+
+
 def _button_context(account: Account) -> dict[str, Any]:
     def url(verb: str) -> str:
         return reverse("admin:accounts_account_do", args=[quote(account.pk), verb])
@@ -329,10 +350,13 @@ def _button_context(account: Account) -> dict[str, Any]:
         "toggle_words": "Resume" if is_paused else "Pause",
         "refresh_url": url("refresh"),
         "sign_in_url": sign_in_url(account),
+        "probe_url": reverse("admin:account_probe", args=[quote(account.pk)]),
         "export_url": reverse("admin:accounts_account_export", args=[quote(account.pk)]),
     }
 
 
+# More would make a list that nobody can choose from; a group's own page takes any number of accounts.
+_MOST_GROUP_ACTIONS = 20
 _SHAPES = {"codex": auth_file.codex_file, "opencode": auth_file.opencode_file}
 _VERBS: dict[str, tuple[str, Callable[[Account], object]]] = {
     "pause": ("Paused", lambda account: services.account_pause(account_id=account.pk)),

@@ -27,6 +27,16 @@ def group_save(*, group: AccountGroup, account_ids: Iterable[str]) -> AccountGro
 
 
 @transaction.atomic
+def group_add(*, group_id: int, account_ids: Iterable[str]) -> AccountGroup:
+    """These accounts are in it too. Raises AccountGroup.DoesNotExist."""
+    group = AccountGroup.objects.get(pk=group_id)
+    group.accounts.add(*Account.objects.filter(pk__in=list(account_ids)))
+    audit.record("account_group_changed", subject=group.name, detail=", ".join(sorted(account_ids)))
+    changes.bump()
+    return group
+
+
+@transaction.atomic
 def group_delete(*, group_id: int) -> None:
     """Its accounts stay. Raises AccountGroup.DoesNotExist."""
     group = AccountGroup.objects.get(pk=group_id)

@@ -9,6 +9,7 @@ from codexproxy import security_pages
 from codexproxy.connect_page import connect_page, first_request
 from codexproxy.errors_page import errors_page
 from codexproxy.explain_page import explain_page
+from codexproxy.probe_page import probe_page
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
@@ -18,5 +19,6 @@ def urls(site: AdminSite) -> list[URLPattern]:
         path("connect/", site.admin_view(connect_page), name="connect"),
         path("connect/arrival/", site.admin_view(first_request), name="connect_arrival"),
         path("errors/", site.admin_view(errors_page), name="errors"),
+        path("accounts/account/<path:object_id>/probe/", site.admin_view(probe_page), name="account_probe"),
         path("explain/", site.admin_view(explain_page), name="explain"),
     ]

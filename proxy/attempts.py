@@ -141,6 +141,14 @@ class Attempts:
             if self._transient_failures >= limits.TRANSIENT_FAILURES:
                 raise self._surfaced(result)
 
+    async def run_on(self, member: Member) -> Served:
+        """Ask this account and no other, whatever its state. Raises Surfaced with what it said."""
+        result = await self._ask_member(member)
+        if isinstance(result, Served):
+            self._settle(member, result)
+            return result
+        raise surfaced(result.error, (), native=False)
+
     @property
     def _goes_on(self) -> bool:
         """Whether the turn goes on from a response that only one connection knows."""

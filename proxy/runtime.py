@@ -6,12 +6,12 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -49,6 +49,8 @@ from usage.services import sample_store
 from usage.windows import Sample
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class DatabaseLedger:
@@ -333,6 +335,18 @@ def _running() -> Runtime | None:
     if task is None or not task.done() or _has_failed(task):
         return None
     return task.result()
+
+
+class NotServing(Exception):
+    """This process serves no clients, so that it has no runtime."""
+
+
+def in_runtime(work: Callable[[Runtime], Coroutine[Any, Any, T]], timeout_s: float) -> T:
+    """Done in this process's event loop, for another thread. Raises NotServing and TimeoutError."""
+    running = _running()
+    if running is None or _runtime is None:
+        raise NotServing
+    return asyncio.run_coroutine_threadsafe(work(running), _runtime[0]).result(timeout_s)
 
 
 def drain_sockets() -> None:

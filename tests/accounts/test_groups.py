@@ -7,6 +7,7 @@ from accounts.changes import current_version
 from accounts.groups import group_delete, group_save, members_of_groups
 from accounts.models import Account, AccountGroup, AuditEvent
 from tests.builders import make_account
+from tests.codexproxy.browsing import browser
 
 pytestmark = pytest.mark.django_db
 
@@ -42,3 +43,13 @@ def test_deleting_a_group_leaves_its_accounts() -> None:
     group_delete(group_id=group.pk)
     assert Account.objects.filter(pk="a").exists()
     assert members_of_groups() == {}
+
+
+def test_marked_accounts_are_put_into_a_group_from_the_list() -> None:
+    for name in "abc":
+        make_account(name)
+    group = group_save(group=AccountGroup(name="Team"), account_ids=["a"])
+    marked = {"action": f"into_group_{group.pk}", "_selected_action": ["b", "c"]}
+    page = browser().post("/admin/accounts/account/", marked, follow=True).content.decode()
+    assert "In the group Team now: 2 more." in page
+    assert members_of_groups() == {group.pk: frozenset("abc")}
