@@ -151,7 +151,7 @@ class AccountAdmin(ModelAdmin):
     @display(description="windows")
     def windows(self, account: Account) -> str:
         views = windows_of(account, timezone.now())
-        return render_to_string("admin/accounts/account/windows.html", {"views": views})
+        return render_to_string("admin/accounts/account/windows.html", {"views": views, "account": account})
 
     @display(description="last refresh")
     def last_refresh(self, account: Account) -> str:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.db.models import Field
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from accounts.models import Account
 from codexproxy.admin_base import ModelAdmin
 from proxy import firewall_admin, key_admin
 from proxy.models import Settings, StickySession
 from proxy.settings_services import check_locks, settings_get, settings_update
+from requestlogs.prompt_cache import Switch, hit_rate, switches
+from requestlogs.records import TokenCounts
+from requestlogs.selectors import conversation_turns
+from usage.pricing import PriceBook
+from usage.selectors import price_book
 
 # Django looks for this module only; the pages of the others are registered by being imported.
 __all__ = ["firewall_admin", "key_admin"]
@@ -129,3 +137,46 @@ class StickySessionAdmin(ModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: StickySession | None = None) -> bool:
         return False
+
+    change_form_outer_after_template = "admin/proxy/stickysession/cache.html"
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        context = {**cache_story(unquote(object_id)), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, context)
+
+
+def cache_story(conversation: str) -> dict[str, Any]:
+    """How much came from the prompt cache, and what each change of account has cost of it."""
+    turns = conversation_turns(conversation)
+    names = dict(Account.objects.values_list("pk", "alias"))
+    prices = price_book()
+    rate = hit_rate(turns)
+    return {
+        "turns": len(turns),
+        "hit_rate": None if rate is None else round(100 * rate),
+        "switches": [
+            {
+                "at": switch.turn.at,
+                "from": names.get(switch.from_account) or switch.from_account,
+                "to": names.get(switch.turn.account_id) or switch.turn.account_id,
+                "cause": switch.cause,
+                "tokens": switch.lost_tokens,
+                "cost": _lost_usd(prices, switch),
+            }
+            for switch in switches(turns)
+        ],
+    }
+
+
+def _lost_usd(prices: PriceBook, switch: Switch) -> Decimal | None:
+    """What the tokens cost more than they would have from the cache."""
+    lost, turn = switch.lost_tokens, switch.turn
+    whole = prices.cost_usd(turn.model, TokenCounts(lost, 0, 0), turn.service_tier)
+    cached = prices.cost_usd(turn.model, TokenCounts(lost, lost, 0), turn.service_tier)
+    return None if whole is None or cached is None else whole - cached

@@ -59,6 +59,11 @@ class RequestRecord(models.Model):
                 name="record_key_newest",
                 condition=models.Q(api_key_id__isnull=False),
             ),
+            models.Index(
+                fields=["conversation", "id"],
+                name="record_conversation",
+                condition=~models.Q(conversation=""),
+            ),
         ]
 
     def __str__(self) -> str:

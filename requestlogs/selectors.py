@@ -1,4 +1,4 @@
-"""Reads: the newest records, page by page, and the causes of those that failed."""
+"""Reads: the newest records page by page, the causes of those that failed, and a conversation's turns."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from django.db.models import Count, Max, Min
 
 from requestlogs.models import RequestRecord
+from requestlogs.prompt_cache import Turn
 
 
 def records_newest(*, limit: int = 50, before_id: int | None = None) -> list[RequestRecord]:
@@ -46,3 +47,26 @@ def causes(since: datetime) -> list[Cause]:
     )
     found = [Cause(code or "", *counted) for code, *counted in rows]
     return sorted(found, key=lambda cause: (-cause.requests, cause.code))
+
+
+def conversation_turns(conversation: str, *, limit: int = 500) -> list[Turn]:
+    """Its newest answered requests, oldest first. Those whose tokens upstream has not told are left out."""
+    rows = (
+        RequestRecord.objects.filter(conversation=conversation, input_tokens__isnull=False)
+        .exclude(conversation="")
+        .exclude(account_id="")
+        .order_by("-pk")[:limit]
+    )
+    return [
+        Turn(
+            row.requested_at,
+            row.account_id,
+            row.model,
+            row.input_tokens or 0,
+            row.cached_input_tokens or 0,
+            row.service_tier,
+            tuple(attempt for attempt in row.attempts if isinstance(attempt, dict)),
+            row.routing if isinstance(row.routing, dict) else {},
+        )
+        for row in reversed(rows)
+    ]

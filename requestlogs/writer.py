@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -22,6 +23,8 @@ from usage.pricing import PUBLISHED, PriceBook
 logger = logging.getLogger(__name__)
 
 GROUP = 500
+# Between two groups: at a steady load a commit for each request would take more than the request itself.
+REST_S = 0.05
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 STOP_S = 10.0
@@ -37,7 +40,7 @@ _TOKENS = 10**12
 
 
 class RecordWriter:
-    """One task takes what waits, writes it in one transaction, and takes again; there is no timer.
+    """One task takes what waits, writes it in one transaction, rests, and takes again.
 
     Belongs to one event loop. `clock` and `sleep` are those of that loop.
     """
@@ -58,6 +61,7 @@ class RecordWriter:
         self._sleep = sleep
         self._waiting: deque[Record] = deque()
         self._something_waits = asyncio.Event()
+        self._ending = asyncio.Event()
         # Set by `stop`: when to give up on a database that does not come back.
         self._deadline: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -93,6 +97,7 @@ class RecordWriter:
         """Write everything that waits, then end. A database that is away gets a few seconds to come back."""
         self._deadline = self._clock() + STOP_S
         self._something_waits.set()
+        self._ending.set()
         if self._task is not None:
             await self._task
 
@@ -111,6 +116,14 @@ class RecordWriter:
             except _PASSING:
                 self._give_up()
             self._in_hand = 0
+            if len(self._waiting) < self._group:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Until there is a group again, but not for long; the end cuts it short."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REST_S):
+                await self._ending.wait()
 
     async def _write(self, group: list[Record]) -> None:
         try:

@@ -56,6 +56,10 @@ class Pace:
     ahead_percent: float
 
     @property
+    def behind_percent(self) -> float:
+        return -self.ahead_percent
+
+    @property
     def word(self) -> str:
         if abs(self.ahead_percent) <= EVEN_PERCENT:
             return "even"

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from accounts.models import Account
 from usage.capacity import capacity_credits
 from usage.models import CurrentWindow, ModelLimitWindow, PriceOverride, WindowSample
-from usage.pace import Forecast, Reading, Share, pool_forecast, use_rate
+from usage.pace import Forecast, Pace, Reading, Share, pool_forecast, use_rate, window_pace
 from usage.pricing import OwnPrice, PriceBook
 
 # How far back the present rate of use is looked for.
@@ -71,6 +71,18 @@ def forecasts(accounts: Iterable[Account], now: datetime) -> dict[str, Forecast]
         shares[row.window].append(_share(row, plan_type, history[key], now))
     found = ((window, pool_forecast(known, now.timestamp())) for window, known in shares.items())
     return {window: expected for window, expected in found if expected is not None}
+
+
+def weekly_pace(account: Account, now: datetime) -> Pace | None:
+    """Against even use of the week, or of the month where a plan has only that; None while it is unknown.
+
+    The account comes with its windows.
+    """
+    known = {row.window: row for row in account.windows.all()}
+    row = known.get("secondary") or known.get("monthly")
+    if row is None or not row.window_minutes:
+        return None
+    return window_pace(_reading(row), 60.0 * row.window_minutes, now.timestamp())
 
 
 def _share(row: CurrentWindow, plan_type: str, readings: list[Reading], now: datetime) -> Share:
