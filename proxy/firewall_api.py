@@ -10,19 +10,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from codexproxy.errors import DashboardError
-from codexproxy.locality import facts_from_pairs, resolve_client
-from proxy.firewall import InvalidEntry, entry_text, parse_entry
-from proxy.firewall_services import EntryExists, firewall_add, firewall_remove
+from codexproxy.locality import Address, facts_from_pairs, resolve_client
+from proxy.firewall import InvalidEntry, entry_text, parse_entry, shuts_out
+from proxy.firewall_services import EntryExists, firewall_add, firewall_networks, firewall_remove
 from proxy.models import FirewallEntry
 
 
 @api_view(["GET", "POST"])
 def firewall_ips(request: Request) -> Response:
     if request.method == "POST":
-        return Response(_shown(_added(request)))
+        return Response({**_shown(_added(request)), "warning": _warning(_client(request))})
     entries = [_shown(entry) for entry in FirewallEntry.objects.all()]
-    facts = facts_from_pairs(request.META.get("REMOTE_ADDR"), request.headers.items())
-    client = resolve_client(facts, settings.TRUSTED_PROXIES)
+    client = _client(request)
     return Response(
         {
             "mode": "allowlist_active" if entries else "allow_all",
@@ -39,6 +38,18 @@ def firewall_ip(request: Request, ip: str) -> Response:
     except (InvalidEntry, FirewallEntry.DoesNotExist):
         raise DashboardError(404, "ip_not_found", f"{ip} is not on the list") from None
     return Response({"status": "deleted"})
+
+
+def _client(request: Request) -> Address | None:
+    facts = facts_from_pairs(request.META.get("REMOTE_ADDR"), request.headers.items())
+    return resolve_client(facts, settings.TRUSTED_PROXIES)
+
+
+def _warning(client: Address | None) -> str | None:
+    """A program is not asked to confirm, as a person is: the list never shuts out of the dashboard."""
+    if not shuts_out(client, firewall_networks()):
+        return None
+    return f"Programs at your own address ({client or 'unknown'}) cannot connect now. Add it too."
 
 
 def _added(request: Request) -> FirewallEntry:

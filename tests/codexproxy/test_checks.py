@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.core.checks import run_checks
+from django.core.management import call_command
 
 from codexproxy.checks import check_connection_age, check_key_file
 
@@ -31,3 +32,8 @@ def test_a_key_file_that_everybody_can_read_is_a_warning(
     assert check_key_file(None) == []
     key.chmod(0o644)
     assert [message.id for message in check_key_file(None)] == ["codexproxy.W001"]
+
+
+def test_nothing_is_left_to_say_of_a_deployment() -> None:
+    # What is silenced stands in the settings with its reason.
+    call_command("check", deploy=True, fail_level="INFO")

@@ -27,6 +27,7 @@ def test_it_works(dashboard: Client) -> None:
     added = add(dashboard, {"ipAddress": "203.0.113.7", "note": "office"})
     assert added.status_code == 200
     entry = added.json()
+    del entry["warning"]
     assert (entry["ipAddress"], entry["note"]) == ("203.0.113.7", "office")
     assert entry["createdAt"].endswith("Z")
     listed = dashboard.get(IPS).json()
@@ -64,3 +65,10 @@ def test_what_cannot_be_added(dashboard: Client, payload: Any, status: int, code
 def test_what_is_not_on_the_list_cannot_be_taken_off(dashboard: Client, ip: str) -> None:
     answer = dashboard.delete(f"{IPS}/{ip}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "ip_not_found")
+
+
+def test_a_list_that_shuts_out_its_writer_says_so(dashboard: Client) -> None:
+    answer = dashboard.post(IPS, {"ipAddress": "203.0.113.7"}, content_type="application/json").json()
+    assert "(127.0.0.1) cannot connect now" in answer["warning"]
+    answer = dashboard.post(IPS, {"ipAddress": "127.0.0.1"}, content_type="application/json").json()
+    assert answer["warning"] is None
