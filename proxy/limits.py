@@ -7,6 +7,8 @@ MIB = 1024 * 1024
 # Bodies of clients, after decompression.
 BODY_LIMIT = 32 * MIB
 RESPONSES_BODY_LIMIT = 128 * MIB
+# Larger ones are read only after a look at who sends them.
+BODY_READ_UNSEEN = 64 * 1024
 BODIES_IN_FLIGHT_LIMIT = 256 * MIB
 BUSY_RETRY_AFTER_S = 5
 

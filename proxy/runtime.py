@@ -329,7 +329,7 @@ def _has_failed(task: asyncio.Task[Runtime]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-def _running() -> Runtime | None:
+def running_runtime() -> Runtime | None:
     """This process's runtime, where it has one that has started; for other threads to look at."""
     task = _runtime[1] if _runtime is not None else None
     if task is None or not task.done() or _has_failed(task):
@@ -343,7 +343,7 @@ class NotServing(Exception):
 
 def in_runtime(work: Callable[[Runtime], Coroutine[Any, Any, T]], timeout_s: float) -> T:
     """Done in this process's event loop, for another thread. Raises NotServing and TimeoutError."""
-    running = _running()
+    running = running_runtime()
     if running is None or _runtime is None:
         raise NotServing
     return asyncio.run_coroutine_threadsafe(work(running), _runtime[0]).result(timeout_s)
@@ -351,13 +351,13 @@ def in_runtime(work: Callable[[Runtime], Coroutine[Any, Any, T]], timeout_s: flo
 
 def drain_sockets() -> None:
     """Sockets end after their turn; clients connect again, to whoever listens then."""
-    if (running := _running()) is not None:
+    if (running := running_runtime()) is not None:
         running.begin_drain()
 
 
 def record_counts() -> dict[str, int]:
     """What this process's writer has done; zeros before the first request."""
-    running = _running()
+    running = running_runtime()
     if running is None:
         return {"written": 0, "pending": 0, "dropped": 0, "failed": 0}
     writer = running.writer
@@ -374,7 +374,7 @@ def pool_now(model: str) -> tuple[list[Candidate], frozenset[str]]:
 
     Where no request was served here yet, as the database has them.
     """
-    running = _running()
+    running = running_runtime()
     if running is None:
         return candidates_of(load_snapshot()), frozenset()
     found = [replace(candidate) for candidate in list(running.pool.candidates())]

@@ -6,6 +6,7 @@ import gzip
 import json
 import socket
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import zstandard
 from proxy.simulator import Simulator
 from tests.e2e.asking import RESPONSES, Answer, ask, send, turn, upload
 from tests.e2e.conftest import Start
-from tests.e2e.server import Server, free_port
+from tests.e2e.server import RECORDS, Server, free_port, until
 
 MIB = 1024 * 1024
 BOMB_BYTES = 160 * MIB
@@ -139,3 +140,19 @@ def test_a_broken_auth_file_says_what_is_missing(server: Server) -> None:
         assert answer.status == 400, (content, answer.body)
         error = answer.json()["error"]
         assert error["code"] == "invalid_auth_json" and missing in error["message"], (content, error)
+
+
+def test_a_large_body_of_a_stranger_is_refused_before_it_is_sent(sim: Simulator, serve: Start) -> None:
+    sim.add_account("ann")
+    server = serve()
+    head = (
+        f"POST /v1/responses HTTP/1.1\r\nHost: localhost:{server.port}\r\nContent-Type: application/json\r\n"
+        "Authorization: Bearer sk-cp-wrong\r\nContent-Length: 50000000\r\n\r\n"
+    )
+    with closing(socket.create_connection(("127.0.0.1", server.port), 10)) as connection:
+        connection.sendall(head.encode())
+        answer = connection.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"invalid_api_key" in answer
+    query = f"SELECT status_code, path FROM {RECORDS}"
+    assert until(lambda: server.query(query), 10, "it is on record") == [(401, "/v1/responses")]

@@ -108,11 +108,13 @@ def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
     """Serve in this process. Twisted is imported here: its reactor must not exist before a fork."""
     from codexproxy import asgi
     from codexproxy.server import Lifespan, ServerOptions, serve
+    from proxy.doorstep import refusal_before_body
 
     options = ServerOptions(
         body_limit=limits.body_limit,
         bodies_in_flight_limit=limits.BODIES_IN_FLIGHT_LIMIT,
         busy_retry_after_s=limits.BUSY_RETRY_AFTER_S,
+        admit=refusal_before_body,
     )
     lifespan = Lifespan(
         startup=asgi.startup,
