@@ -56,6 +56,9 @@ class ServerOptions:
     busy_retry_after_s: int = 5
     # A client that sends nothing for so long, within a request or between two, is disconnected.
     request_stall_s: float = 60.0
+    # A request that is still coming is looked at so often, and must have brought this much for each second.
+    pace_s: float = 30.0
+    least_bytes_per_s: int = 2048
     # So is one that accepts no byte of what is written to it.
     write_stall_s: float = 120.0
     drain_s: float = 30.0

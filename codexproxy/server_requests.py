@@ -28,6 +28,13 @@ HEADERS_LIMIT = 64 * 1024
 LINGER_S = 2.0
 
 
+def refuse_on(transport: Any, refusal: Refusal, body: bytes) -> None:
+    """Answer, and close when the client has had time to read it."""
+    transport.write(answer_and_close(refusal, body))
+    transport.loseWriteConnection()
+    reactor.callLater(LINGER_S, transport.abortConnection)
+
+
 class ProxyRequest(WebRequest):  # type: ignore[misc]
     """One HTTP request: its body is judged at the headers and kept in memory."""
 
@@ -53,7 +60,7 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
         self._body_limit = options.default_body_limit if limit is None else limit
         refusal = options.admit(self._heading()) if options.admit is not None else None
         if refusal is not None:
-            self._refuse(refusal)
+            self.refuse(refusal)
         else:
             self._take(length or 0, length or 0)
 
@@ -79,15 +86,15 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
         """Make room for `more` bytes of a body that is then `size` long, or refuse it."""
         if size > self._body_limit:
             mebibytes = self._body_limit / (1024 * 1024)
-            self._refuse(Refusal(413, f"The request body exceeds the maximum of {mebibytes:g} MiB."))
+            self.refuse(Refusal(413, f"The request body exceeds the maximum of {mebibytes:g} MiB."))
         elif not self.server.budget.reserve(more):
             wait = (b"retry-after", b"%d" % self.server.options.busy_retry_after_s)
-            self._refuse(Refusal(429, "The server is busy with other large requests.", (wait,)))
+            self.refuse(Refusal(429, "The server is busy with other large requests.", (wait,)))
         else:
             self._reserved += more
         return not self._refused
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: Refusal) -> None:
         """Answer before the body is read, and let the client read the answer."""
         self._refused = True
         self._release()
@@ -98,10 +105,7 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
         body = refusal.body
         if body is None:
             body = self.server.options.refusal_body(refusal.status, self._announced_path, refusal.message)
-        transport = self.channel.transport
-        transport.write(answer_and_close(refusal, body))
-        transport.loseWriteConnection()
-        reactor.callLater(LINGER_S, transport.abortConnection)
+        refuse_on(self.channel.transport, refusal, body)
 
     def process(self) -> None:
         if self._refused:
@@ -178,14 +182,48 @@ class ProxyChannel(_HTTPChannel):  # type: ignore[misc]
     MAX_LENGTH = HEADERS_LIMIT
     factory: ProxyHTTPFactory
     transport: PromptTransport
+    # While a request is still coming: when its pace is looked at next, and what came since the last look.
+    _pace: Any = None
+    _received = 0
 
     def connectionMade(self) -> None:  # noqa: N802
         super().connectionMade()
         self.factory.server.channels.add(self)
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        self._has_come()
         self.factory.server.channels.discard(self)
         super().connectionLost(reason)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        self._received += len(data)
+        if self._pace is None and not self._handlingRequest:
+            self._received = len(data)
+            self._pace = reactor.callLater(self.factory.server.options.pace_s, self._judge_pace)
+        super().dataReceived(data)
+
+    def allContentReceived(self) -> None:  # noqa: N802
+        self._has_come()
+        super().allContentReceived()
+
+    def _has_come(self) -> None:
+        if self._pace is not None:
+            self._pace.cancel()
+            self._pace = None
+
+    def _judge_pace(self) -> None:
+        """Whoever sends a request in drops would keep a connection, and room for its body, for ever."""
+        options = self.factory.server.options
+        self._pace = None
+        if self._received >= options.pace_s * options.least_bytes_per_s:
+            self._received = 0
+            self._pace = reactor.callLater(options.pace_s, self._judge_pace)
+            return
+        refusal = Refusal(408, "The request came too slowly.")
+        if self.requests:
+            self.requests[-1].refuse(refusal)
+        else:
+            refuse_on(self.transport, refusal, options.refusal_body(408, "", refusal.message))
 
     def timeoutConnection(self) -> None:  # noqa: N802
         if self.transport.has_unsent_bytes:

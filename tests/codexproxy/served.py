@@ -195,6 +195,7 @@ def serve_here(listening: socket.socket) -> None:
         bodies_in_flight_limit=100 * MIB,
         admit=admit,
         request_stall_s=float(os.environ.get("REQUEST_STALL_S", "60")),
+        pace_s=float(os.environ.get("PACE_S", "30")),
         write_stall_s=float(os.environ.get("WRITE_STALL_S", "60")),
         drain_s=5.0,
     )
