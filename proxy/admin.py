@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
@@ -17,10 +16,8 @@ from codexproxy.admin_base import ModelAdmin
 from proxy import firewall_admin, key_admin
 from proxy.models import Settings, StickySession
 from proxy.settings_services import check_locks, settings_get, settings_update
-from requestlogs.prompt_cache import Switch, hit_rate, switches
-from requestlogs.records import TokenCounts
+from requestlogs.prompt_cache import hit_rate, lost_usd, switches
 from requestlogs.selectors import conversation_turns
-from usage.pricing import PriceBook
 from usage.selectors import price_book
 
 # Django looks for this module only; the pages of the others are registered by being imported.
@@ -167,16 +164,8 @@ def cache_story(conversation: str) -> dict[str, Any]:
                 "to": names.get(switch.turn.account_id) or switch.turn.account_id,
                 "cause": switch.cause,
                 "tokens": switch.lost_tokens,
-                "cost": _lost_usd(prices, switch),
+                "cost": lost_usd(switch, prices),
             }
             for switch in switches(turns)
         ],
     }
-
-
-def _lost_usd(prices: PriceBook, switch: Switch) -> Decimal | None:
-    """What the tokens cost more than they would have from the cache."""
-    lost, turn = switch.lost_tokens, switch.turn
-    whole = prices.cost_usd(turn.model, TokenCounts(lost, 0, 0), turn.service_tier)
-    cached = prices.cost_usd(turn.model, TokenCounts(lost, lost, 0), turn.service_tier)
-    return None if whole is None or cached is None else whole - cached

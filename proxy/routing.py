@@ -250,6 +250,11 @@ def choose(pool: Iterable[Candidate], ask: Ask, now: float, rng: random.Random) 
     if ask.prefer_earlier_reset:
         in_turn = earliest_reset(in_turn, now)
     chosen = STRATEGIES[ask.strategy](in_turn, now, rng)
+    passed.extend(
+        PassedOver(candidate.account_id, candidate.label, "nearly used up, and another is fresh")
+        for candidate in able
+        if candidate.account_id == ask.affinity != chosen.account_id
+    )
     return Choice(chosen.account_id, f"chosen by {ask.strategy}{words}", tuple(passed))
 
 

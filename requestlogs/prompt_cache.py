@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
+
+from requestlogs.records import TokenCounts
+from usage.pricing import PriceBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +73,16 @@ def hit_rate(turns: Iterable[Turn]) -> float | None:
     known = list(turns)
     inputs = sum(turn.input_tokens for turn in known)
     return sum(min(turn.cached_tokens, turn.input_tokens) for turn in known) / inputs if inputs else None
+
+
+def lost_usd(switch: Switch, prices: PriceBook) -> Decimal | None:
+    """What the request cost more than with the lost tokens from the cache; None for an unknown price."""
+    turn = switch.turn
+    cached = turn.cached_tokens + switch.lost_tokens
+    paid, kept = (
+        prices.cost_usd(turn.model, TokenCounts(turn.input_tokens, count, 0), turn.service_tier)
+        for count in (turn.cached_tokens, cached)
+    )
+    if paid is None or kept is None:
+        return None
+    return paid - kept

@@ -10,12 +10,13 @@ import pytest
 from accounts.models import Account
 from proxy.admin import cache_story
 from proxy.models import StickySession
-from requestlogs.prompt_cache import Turn, hit_rate, lost_tokens, switches
+from requestlogs.prompt_cache import Switch, Turn, hit_rate, lost_tokens, lost_usd, switches
 from requestlogs.records import AttemptRecord, Record, TokenCounts
 from requestlogs.writer import records_store
 from tests.builders import NOW, make_account
 from tests.codexproxy.browsing import browser
 from usage.models import CurrentWindow
+from usage.pricing import PUBLISHED
 
 
 def turn(account: str = "a", inputs: int = 1000, cached: int = 0, **fields: Any) -> Turn:
@@ -44,13 +45,22 @@ def test_only_a_change_of_account_is_a_switch() -> None:
 
 
 def test_the_cause_is_the_refusal_or_the_reason_of_the_choice() -> None:
-    refused = turn("b", attempts=({"account_id": "a", "outcome": "usage limit"},))
+    refused = turn("b", attempts=({"account_id": "a", "outcome": "limit reached"},))
     passed = turn("b", routing={"passed_over": [{"account_id": "a", "reason": "paused by the operator"}]})
     neither = turn("b", routing={"passed_over": "nonsense"}, attempts=({"account_id": "c"},))
     causes = [switches([turn("a"), after])[0].cause for after in (refused, passed, neither)]
     assert causes == [
-        "usage limit", "paused by the operator", "the conversation was not kept on its account"
+        "limit reached", "paused by the operator", "the conversation was not kept on its account"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("inputs", "lost", "cost"), [(120_000, 100_000, "0.225000"), (400_000, 200_000, "0.900000")]
+)
+def test_a_loss_costs_what_the_whole_request_s_price_says(inputs: int, lost: int, cost: str) -> None:
+    after = Turn(NOW, "b", "gpt-5.4", inputs, 0)
+    assert lost_usd(Switch(after, "a", "", lost), PUBLISHED) == Decimal(cost)
+    assert lost_usd(Switch(Turn(NOW, "b", "unheard-of", 10, 0), "a", "", 5), PUBLISHED) is None
 
 
 @pytest.fixture
@@ -65,7 +75,7 @@ def moved(db: None) -> None:
             tokens=TokenCounts(inputs, cached, 10), attempts=list(tries),
         )  # fmt: skip
 
-    refused = AttemptRecord("a", 0, "usage limit")
+    refused = AttemptRecord("a", 0, "limit reached")
     records_store([stored("a", 100_000, 80_000), stored("b", 120_000, 0, refused)])
 
 
@@ -75,12 +85,12 @@ def test_a_conversation_s_page_tells_what_its_move_has_cost() -> None:
     assert (story["turns"], story["hit_rate"]) == (2, 36)
     (switch,) = story["switches"]
     assert (switch["from"], switch["to"], switch["cause"], switch["tokens"]) == (
-        "Ann", "Bob", "usage limit", 100_000
+        "Ann", "Bob", "limit reached", 100_000
     )  # fmt: skip
     # 100,000 tokens at 1.25 instead of 0.125 dollars for a million.
     assert switch["cost"] == Decimal("0.112500")
     page = browser().get("/admin/proxy/stickysession/talk/change/").content.decode()
-    assert "usage limit" in page and "$0.112500" in page
+    assert "limit reached" in page and "$0.112500" in page
 
 
 @pytest.mark.usefixtures("moved")
