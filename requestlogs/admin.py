@@ -9,8 +9,9 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import CharField, F, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, NullIf
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.loader import render_to_string
+from django.urls import URLPattern, path
 from django.utils import timezone
 
 from accounts.models import Account
@@ -22,11 +23,20 @@ from codexproxy.admin_base import (
     display,
     time_cell,
 )
+from requestlogs.export import csv_lines
 from requestlogs.models import RequestRecord
 
 # A list of models that were never used for days would only be in the way, and a DISTINCT over the
 # whole table takes seconds.
 _ROWS_FOR_MODEL_NAMES = 2_000
+_SLOW_S = (5, 10, 30)
+# Links to what is looked at most often.
+_VIEWS = (
+    ("Errors of the last 24 hours", "status__exact=error&period=24h"),
+    ("Slow first token today", "slower=10&period=24h"),
+    ("Cancelled by the client", "status__exact=cancelled&period=7d"),
+    ("All", ""),
+)
 _PERIODS = {
     "1h": ("last hour", 1),
     "24h": ("last 24 hours", 24),
@@ -72,6 +82,20 @@ class AccountFilter(admin.SimpleListFilter):
         return queryset.filter(account_id=self.value()) if self.value() else queryset
 
 
+class FirstTokenFilter(admin.SimpleListFilter):
+    title = "first token"
+    parameter_name = "slower"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [(str(seconds), f"after {seconds} s or more") for seconds in _SLOW_S]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[RequestRecord]) -> QuerySet[RequestRecord]:
+        given = self.value() or ""
+        if given not in map(str, _SLOW_S):
+            return queryset
+        return queryset.filter(first_token_ms__gte=1000 * int(given))
+
+
 class BeforeFilter(admin.SimpleListFilter):
     """Not shown: it owns the paging parameter, which the change list would refuse as an unknown field."""
 
@@ -99,7 +123,7 @@ class RequestRecordAdmin(ReadOnlyModelAdmin):
         "cost",
     )
     list_display_links = ("time",)
-    list_filter = ("status", ModelFilter, AccountFilter, TimeFilter, BeforeFilter)
+    list_filter = ("status", ModelFilter, AccountFilter, TimeFilter, FirstTokenFilter, BeforeFilter)
     search_fields = ("request_id", "error_code", "conversation", "client")
     ordering = ("-id",)
     sortable_by = ()
@@ -107,6 +131,7 @@ class RequestRecordAdmin(ReadOnlyModelAdmin):
     show_full_result_count = False
     list_fullwidth = True
     paginator = KeysetPaginator
+    change_list_template = "admin/requestlogs/requestrecord/list.html"
     change_form_outer_after_template = "admin/requestlogs/requestrecord/story.html"
     fieldsets = (
         (
@@ -138,6 +163,30 @@ class RequestRecordAdmin(ReadOnlyModelAdmin):
         records = records.annotate(found_name=Subquery(name, output_field=CharField()))
         before = request.GET.get(KeysetChangeList.parameter, "")
         return records.filter(pk__lt=int(before)) if before.isdecimal() and len(before) < 19 else records
+
+    def get_urls(self) -> list[URLPattern]:
+        export = self.admin_site.admin_view(self.export)
+        urls: list[URLPattern] = super().get_urls()
+        return [path("export/", export, name="requestlogs_requestrecord_export"), *urls]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {"views": _VIEWS, "query": request.GET.urlencode(), **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, context)
+        return response
+
+    def export(self, request: HttpRequest) -> StreamingHttpResponse:
+        """What the list is filtered to, as a file."""
+        rows = self.get_changelist_instance(request).get_queryset(request).order_by("-pk")
+        return StreamingHttpResponse(
+            csv_lines(rows),
+            content_type="text/csv; charset=utf-8",
+            headers={
+                "Content-Disposition": 'attachment; filename="requests.csv"',
+                "Cache-Control": "no-store",
+            },
+        )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return KeysetChangeList
@@ -200,8 +249,36 @@ def _story(record: RequestRecord) -> dict[str, Any]:
         ]
 
     routing = record.routing if isinstance(record.routing, dict) else {}
+    attempts = named(record.attempts)
     return {
-        "attempts": named(record.attempts),
+        "attempts": attempts,
+        "bars": bars(attempts, record.latency_ms),
         "why": routing.get("why", ""),
         "passed_over": named(routing.get("passed_over")),
     }
+
+
+def bars(attempts: list[dict[str, Any]], latency_ms: int | None) -> list[dict[str, Any]]:
+    """Where each attempt lies in the request's time, in percent of it; what it waited for, and what came."""
+    if not latency_ms:
+        return []
+    found = []
+    for attempt in attempts:
+        began, ended = attempt.get("started_ms"), attempt.get("ended_ms")
+        first = attempt.get("first_event_ms")
+        if not isinstance(began, int):
+            continue
+        end = ended if isinstance(ended, int) else latency_ms
+        turn = first if isinstance(first, int) else end
+        marks = [min(100.0, max(0.0, 100 * moment / latency_ms)) for moment in (began, turn, end)]
+        found.append(
+            {
+                "account": attempt["account"],
+                "outcome": attempt.get("outcome"),
+                "x": round(marks[0], 2),
+                "waited": round(max(0.0, marks[1] - marks[0]), 2),
+                "streamed_x": round(marks[1], 2),
+                "streamed": round(max(0.0, marks[2] - marks[1]), 2),
+            }
+        )
+    return found

@@ -131,3 +131,29 @@ def test_requests_cannot_be_added_changed_or_deleted(browser: Client) -> None:
     assert browser.get(f"{LIST}add/").status_code == 403
     assert browser.post(f"{LIST}{record.pk}/change/", {"model": "x"}).status_code == 403
     assert browser.post(f"{LIST}{record.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_a_first_token_that_came_late_can_be_asked_for(browser: Client) -> None:
+    make_record(first_token_ms=12_000, model="slow")
+    make_record(first_token_ms=900, model="quick")
+    page = browser.get(f"{LIST}?slower=10").content.decode()
+    assert "12.00 s" in page and "0.90 s" not in page
+    assert "0.90 s" in browser.get(f"{LIST}?slower=nonsense").content.decode()
+
+
+def test_views_are_links_and_the_download_keeps_the_filter(browser: Client) -> None:
+    page = browser.get(f"{LIST}?status__exact=error&period=24h").content.decode()
+    assert 'href="?status__exact=error&amp;period=24h" aria-current="page"' in page
+    assert 'href="/admin/requestlogs/requestrecord/export/?status__exact=error&amp;period=24h"' in page
+
+
+def test_the_story_has_a_bar_for_each_attempt(browser: Client) -> None:
+    tries = [
+        {"account_id": "a", "outcome": "limit reached", "started_ms": 0, "ended_ms": 100},
+        {"account_id": "b", "outcome": "served", "started_ms": 100, "first_event_ms": 500, "ended_ms": 1000},
+        {"account_id": "c", "started_ms": "nonsense"},
+    ]
+    record = make_record(attempts=tries, latency_ms=1000)
+    page = browser.get(f"{LIST}{record.pk}/change/").content.decode()
+    assert page.count('viewBox="0 0 100 6"') == 2
+    assert 'x="10.0" y="1" width="40.0"' in page and 'x="50.0" y="1" width="50.0"' in page

@@ -1,0 +1,40 @@
+"""The request log as a file."""
+
+from __future__ import annotations
+
+import csv
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.test import AsyncClient
+
+from requestlogs.export import COLUMNS, cell
+from requestlogs.models import RequestRecord
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.mark.asyncio
+async def test_what_the_list_shows_is_downloaded_newest_first(settings: Any) -> None:
+    settings.NAMED_HOSTS = ["testserver"]
+    for number, status in enumerate(("success", "error", "error")):
+        await RequestRecord.objects.acreate(
+            request_id=f"r{number}", status=status, cost_usd=Decimal("0.5"), client='a "client", quoted'
+        )
+    url = "/admin/requestlogs/requestrecord/export/?status__exact=error"
+    response = await AsyncClient().get(url)
+    assert response.status_code == 200
+    assert response.headers["Content-Disposition"] == 'attachment; filename="requests.csv"'
+    text = b"".join([part async for part in response.streaming_content]).decode()
+    heading, *rows = csv.reader(text.splitlines())
+    assert heading == list(COLUMNS)
+    assert [row[1] for row in rows] == ["r2", "r1"]
+    assert dict(zip(heading, rows[0], strict=True))["client"] == 'a "client", quoted'
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [("=1+1", "'=1+1"), ("@x", "'@x"), (-5, "-5"), (None, ""), ("plain", "plain")]
+)
+def test_no_text_begins_a_formula(value: object, written: str) -> None:
+    assert cell(value) == written
