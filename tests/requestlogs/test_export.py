@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from decimal import Decimal
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.mark.asyncio
 async def test_what_the_list_shows_is_downloaded_newest_first(settings: Any) -> None:
-    settings.NAMED_HOSTS = ["testserver"]
+    # What the client names itself, and where it comes from.
+    settings.NAMED_HOSTS, settings.DASHBOARD_NETWORKS = ["testserver"], (ip_network("127.0.0.0/8"),)
     for number, status in enumerate(("success", "error", "error")):
         await RequestRecord.objects.acreate(
             request_id=f"r{number}", status=status, cost_usd=Decimal("0.5"), client='a "client", quoted'
