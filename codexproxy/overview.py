@@ -12,10 +12,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account
+from codexproxy import VERSION, gate
 from codexproxy.admin_base import UNKNOWN, duration_words, status_badge, time_cell, windows_of
 from codexproxy.attention import notices
 from codexproxy.charts import Chart, Series, sparkline, stacked
 from codexproxy.connect_page import base_url_of
+from codexproxy.first_steps import first_steps
+from proxy.settings_services import settings_get
 from requestlogs.figures import Totals, pool_window, top_error, window_state
 from requestlogs.models import RequestRecord
 from requestlogs.timeline import DEFAULT_SPAN, SPANS, Timeline, timeline
@@ -32,7 +35,9 @@ def overview(request: HttpRequest) -> dict[str, Any]:
     accounts = list(Account.objects.prefetch_related("windows").order_by("email", "pk"))
     expected = forecasts(accounts, now)
     lines = timeline(span, now)
+    newest = list(RequestRecord.objects.order_by("-id")[:LAST_REQUESTS])
     return {
+        "first_steps": first_steps(accounts, newest, is_locked=not gate.locks(request).are_open),
         "notices": notices(accounts, expected, now),
         "span": span,
         "spans": SPANS.values(),
@@ -48,12 +53,23 @@ def overview(request: HttpRequest) -> dict[str, Any]:
             for account in accounts
         ],
         "charts": charts(lines),
-        "requests": _last_requests(accounts, now),
+        "requests": _last_requests(newest, accounts, now),
+        "strip": _strip(accounts, now),
         "base_url": base_url_of(request),
     }
 
 
-def _last_requests(accounts: list[Account], now: datetime) -> list[dict[str, Any]]:
+def _strip(accounts: list[Account], now: datetime) -> list[str]:
+    """The state of the program itself, in a line."""
+    readings = [row.recorded_at for account in accounts for row in account.windows.all()]
+    age = f"usage read {duration_words(now - max(readings))} ago" if readings else "usage not read yet"
+    strategy = settings_get().get_routing_strategy_display()
+    return [age, f"strategy: {strategy}", f"codexproxy {VERSION}"]
+
+
+def _last_requests(
+    newest: list[RequestRecord], accounts: list[Account], now: datetime
+) -> list[dict[str, Any]]:
     names = {account.pk: account.display_name for account in accounts}
     return [
         {
@@ -62,7 +78,7 @@ def _last_requests(accounts: list[Account], now: datetime) -> list[dict[str, Any
             "account": names.get(record.account_id) or record.account_id or UNKNOWN,
             "duration": UNKNOWN if record.latency_ms is None else f"{record.latency_ms / 1000:.2f} s",
         }
-        for record in RequestRecord.objects.order_by("-id")[:LAST_REQUESTS]
+        for record in newest
     ]
 
 

@@ -6,6 +6,7 @@ import ast
 import subprocess
 from pathlib import Path
 
+from codexproxy import VERSION
 from tests.conftest import ROOT
 
 APPS = ("codexproxy", "accounts", "proxy", "usage", "requestlogs")
@@ -83,3 +84,7 @@ def test_the_top_level_holds_what_the_design_names_and_what_a_repository_needs()
         }
         == set()
     )
+
+
+def test_the_version_is_the_same_in_both_places() -> None:
+    assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
