@@ -73,7 +73,6 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item("Overview", "space_dashboard", "index"),
                 item("Accounts", "group", "accounts_account_changelist"),
                 item("Account groups", "workspaces", "accounts_accountgroup_changelist"),
-                item("Groups", "workspaces", "accounts_accountgroup_changelist"),
                 item("Requests", "receipt_long", "requestlogs_requestrecord_changelist"),
                 item("API keys", "key", "proxy_apikey_changelist"),
                 item("Firewall", "shield", "proxy_firewallentry_changelist"),
