@@ -14,7 +14,7 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.operators import codes, selectors, sessions
+from accounts.operators import codes, selectors, sessions, viewers
 from codexproxy import gate, sign_in
 from codexproxy.errors import DashboardError
 
@@ -119,6 +119,7 @@ def qr_data_uri(secret: str) -> str:
 def _session(request: HttpRequest) -> Response:
     on = gate.locks(request)
     is_in = gate.admits(request)
+    has_viewer = viewers.viewer() is not None
     return Response(
         {
             "authenticated": is_in,
@@ -131,9 +132,9 @@ def _session(request: HttpRequest) -> Response:
             "bootstrapRequired": on.are_open and sign_in.needs_setup_token(request),
             "bootstrapTokenConfigured": bool(settings.DASHBOARD_SETUP_TOKEN),
             "authMode": "standard",
-            "role": "admin" if is_in else None,
-            "guestAccessEnabled": False,
-            "guestPasswordRequired": False,
+            "role": ("guest" if viewers.is_viewer(request.user) else "admin") if is_in else None,
+            "guestAccessEnabled": has_viewer,
+            "guestPasswordRequired": has_viewer,
         },
         headers={"Cache-Control": "no-store"},
     )

@@ -17,6 +17,7 @@ from django.template.loader import render_to_string
 from accounts import audit
 from accounts.operators import sessions
 from accounts.operators.selectors import operator
+from accounts.operators.viewers import is_viewer
 from codexproxy import locality
 from proxy.settings_services import settings_get
 
@@ -26,6 +27,16 @@ SIGN_IN_PREFIX = "/api/dashboard-auth/"
 # No header can have this name in META: those begin with HTTP_.
 _LOCKS_KEY = "codexproxy.locks"
 _EXEMPT = ("/health", "/static", "/metrics")
+# What a viewer may send: to sign in as somebody else, and to sign out.
+_OF_VIEWERS = frozenset(
+    {
+        "/admin/login/",
+        "/admin/logout/",
+        "/api/dashboard-auth/logout",
+        "/api/dashboard-auth/password/login",
+        "/api/dashboard-auth/totp/verify",
+    }
+)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -77,6 +88,9 @@ EXPORT_REFUSED = GateRefusal(
     ("Require a password or a one-time code on the security page, sign in, and export again.",),
 )
 CROSS_SITE_REFUSED = GateRefusal(403, "cross_site", "This change was sent by a page of another site.")
+VIEWER_REFUSED = GateRefusal(
+    403, "viewer_may_not_change", "You are signed in as the viewer, who sees everything and changes nothing."
+)
 PASSWORD_REFUSED = GateRefusal(401, "authentication_required", "A sign-in is required.")
 TOTP_REFUSED = GateRefusal(401, "totp_required", "TOTP verification is required for dashboard access")
 
@@ -122,7 +136,8 @@ def locked_by(request: HttpRequest, on: Locks) -> GateRefusal | None:
     """The first lock that is on and that this session has not opened."""
     if not is_staff(request) or (on.password and not sessions.has_proved_password(request)):
         return PASSWORD_REFUSED if on.password or not on.totp else TOTP_REFUSED
-    if on.totp and not sessions.has_proved_code(request):
+    if on.totp and not (sessions.has_proved_code(request) or is_viewer(request.user)):
+        # A viewer has a password and no authenticator, and its session began with that password.
         return TOTP_REFUSED
     return None
 
@@ -150,6 +165,8 @@ def refusal(request: HttpRequest) -> GateRefusal | None:
     if is_api and request.method not in _SAFE_METHODS and locality.is_cross_site(known):
         # Forms are covered by Django's CSRF check; API views take no token.
         return CROSS_SITE_REFUSED
+    if is_viewer(request.user) and request.method not in _SAFE_METHODS and request.path not in _OF_VIEWERS:
+        return VIEWER_REFUSED
     if request.path.startswith(SIGN_IN_PREFIX):
         return None
     on = locks(request)

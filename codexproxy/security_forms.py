@@ -77,6 +77,17 @@ class FirstPasswordForm(SetupForm):
         return _same_twice(self, super().clean() or self.cleaned_data)
 
 
+class ViewerForm(forms.Form):
+    new = _password("viewer's password", "new-password", f"At least {PASSWORD_LENGTH} characters.")
+    again = _password("the same again", "new-password")
+
+    def clean_new(self) -> str:
+        return _checked(self.cleaned_data["new"])
+
+    def clean(self) -> dict[str, Any]:
+        return _same_twice(self, super().clean() or self.cleaned_data)
+
+
 class NewPasswordForm(forms.Form):
     current = _password("present password", "current-password")
     new = _password("new password", "new-password", f"At least {PASSWORD_LENGTH} characters.")

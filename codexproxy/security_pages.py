@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
-from accounts.operators import codes, selectors, sessions
+from accounts.operators import codes, selectors, sessions, viewers
 from codexproxy import gate, sign_in
 from codexproxy.dashboard_auth import qr_data_uri
 from codexproxy.errors import DashboardError
@@ -28,6 +28,7 @@ from codexproxy.security_forms import (
     NewPasswordForm,
     PasswordForm,
     SignInCodeForm,
+    ViewerForm,
 )
 
 TOO_MANY = 429
@@ -56,7 +57,9 @@ def sign_in_page(request: HttpRequest) -> HttpResponse:
     if "start_again" in request.POST:
         sign_in.sign_out(request)
         return HttpResponseRedirect(request.get_full_path())
-    wants_password = on.password and not sessions.has_proved_password(request)
+    # Where only codes are asked for, the viewer still has nothing but its password.
+    is_viewers = "viewer" in request.GET and viewers.viewer() is not None
+    wants_password = (on.password or is_viewers) and not sessions.has_proved_password(request)
     form = (PasswordForm if wants_password else SignInCodeForm)(request.POST or None)
     refused: DashboardError | None = None
     if form.is_valid():
@@ -75,6 +78,7 @@ def sign_in_page(request: HttpRequest) -> HttpResponse:
         "title": "Sign in",
         "form": form,
         "is_second_step": on.password and not wants_password,
+        "offers_viewer": not on.password and not is_viewers and viewers.viewer() is not None,
     }
     return _answer(request, "admin/sign_in.html", context, refused)
 
@@ -172,6 +176,25 @@ def recovery_codes_page(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
+def viewer_page(request: HttpRequest) -> HttpResponse:
+    """Set the viewer's password."""
+    return _act(
+        request,
+        "viewer_form",
+        ViewerForm(request.POST, auto_id="viewer_%s"),
+        lambda values: sign_in.viewer_set(request, values["new"]),
+        "The viewer may sign in with this password.",
+    )
+
+
+@require_POST
+def viewer_remove_page(request: HttpRequest) -> HttpResponse:
+    if viewers.viewer_remove():
+        messages.success(request, "The viewer is gone, and its sessions have ended.")
+    return HttpResponseRedirect(reverse("admin:security"))
+
+
+@require_POST
 def session_end_page(request: HttpRequest) -> HttpResponse:
     """One session, or all but this one."""
     handle = request.POST.get("handle", "")
@@ -198,6 +221,8 @@ def urls(site: AdminSite) -> list[URLPattern]:
         page("authenticator/", totp_page, "security_totp"),
         page("authenticator/disable/", totp_disable_page, "security_totp_disable"),
         page("recovery-codes/", recovery_codes_page, "security_recovery_codes"),
+        page("viewer/", viewer_page, "security_viewer"),
+        page("viewer/remove/", viewer_remove_page, "security_viewer_remove"),
         page("sessions/end/", session_end_page, "security_session_end"),
     ]
 
@@ -230,6 +255,8 @@ def _security_page(
         "has_password": selectors.has_password(),
         "totp_device": selectors.totp_device(),
         "recovery_codes_left": selectors.recovery_codes_left(),
+        "has_viewer": viewers.viewer() is not None,
+        "viewer_form": ViewerForm(auto_id="viewer_%s"),
         "sessions": sessions.sessions_list(present_key=request.session.session_key, now=now),
         "settings_url": reverse("admin:proxy_settings_changelist"),
         "password_form": _password_form(request),

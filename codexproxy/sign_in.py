@@ -19,7 +19,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts import audit
-from accounts.operators import selectors, services, sessions, throttle
+from accounts.operators import selectors, services, sessions, throttle, viewers
 from accounts.operators.codes import SecretError
 from accounts.operators.models import TotpDevice
 from codexproxy import gate
@@ -30,12 +30,29 @@ SETUP_TOKEN_HEADER = "X-Codex-LB-Setup-Token"  # noqa: S105 - the name of a head
 
 
 def sign_in_with_password(request: HttpRequest, password: str) -> None:
-    user = selectors.operator()
-    if not user.has_usable_password():
+    """As the operator, or as the viewer: it is the password that tells them apart."""
+    known = [user for user in (selectors.operator(), viewers.viewer()) if user and user.has_usable_password()]
+    if not known:
         raise DashboardError(400, "password_not_configured", "No password is set.")
-    _try(request, "password", lambda: user.check_password(password), _wrong_password())
-    sessions.begin_by_password(request, user, address=gate.client_address(request), length=_session_length())
+    accepted: list[User] = []
+
+    def check() -> bool:
+        accepted.extend(user for user in known if user.check_password(password))
+        return bool(accepted)
+
+    _try(request, "password", check, _wrong_password())
+    address = gate.client_address(request)
+    sessions.begin_by_password(request, accepted[0], address=address, length=_session_length())
     _record_sign_in(request, "password")
+
+
+def viewer_set(request: HttpRequest, password: str) -> None:
+    """SECURITY: what lets others in for long is set up like a first lock: from here, or once signed in."""
+    require_setup_right(request, "")
+    try:
+        viewers.viewer_set(password=password)
+    except services.PasswordRefused as error:
+        raise DashboardError(422, error.code, str(error)) from None
 
 
 def sign_in_with_code(request: HttpRequest, code: str) -> None:
