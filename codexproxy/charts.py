@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 600.0, 140.0
 SPARK_WIDTH, SPARK_HEIGHT = 100.0, 24.0
+# Less is nothing: no figure that is shown has so many decimals.
+_LEAST = 1e-9
 # Of a column's place, what stays free.
 _GAP = 0.2
 
@@ -83,7 +85,7 @@ def stacked(
 
 def scale_end(highest: float) -> float:
     """The next of 1, 2, 5 times a power of ten: a scale that can be read."""
-    if highest <= 0:
+    if highest < _LEAST:
         return 1.0
     power = 10.0 ** math.floor(math.log10(highest))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= highest * (1 - 1e-9))

@@ -30,7 +30,7 @@ def test_every_mark_is_within_the_chart(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("highest", "end"), [(0, 1), (1, 1), (1.1, 2), (3, 5), (7, 10), (0.03, 0.05), (1234, 2000)]
+    ("highest", "end"), [(0, 1), (5e-324, 1), (1, 1), (1.1, 2), (3, 5), (7, 10), (0.03, 0.05), (1234, 2000)]
 )
 def test_a_scale_ends_at_a_round_figure(highest: float, end: float) -> None:
     assert scale_end(highest) == pytest.approx(end)
