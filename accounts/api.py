@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from accounts import auth_file, exporting, importing, services
 from accounts.models import Account
+from codexproxy.api_schema import takes
 from codexproxy.errors import DashboardError
 
 # The file and what the form puts around it.
@@ -61,6 +62,7 @@ def account_reactivate(request: Request, account_id: str) -> Response:
     return Response({"status": "reactivated"})
 
 
+@takes("alias")
 @api_view(["PUT"])
 def account_alias(request: Request, account_id: str) -> Response:
     alias = _object(request).get("alias") or ""
@@ -73,6 +75,7 @@ def account_alias(request: Request, account_id: str) -> Response:
     return Response({"accountId": account.pk, "alias": account.alias or None})
 
 
+@takes("routingPolicy", stopAtPercent="integer")
 @api_view(["PUT"])
 def account_routing(request: Request, account_id: str) -> Response:
     """What is not named stays as it is."""
@@ -97,6 +100,7 @@ def account_routing(request: Request, account_id: str) -> Response:
     )
 
 
+@takes("shape")
 @api_view(["POST"])
 def account_export(request: Request, account_id: str) -> Response:
     """SECURITY: the gate lets an open dashboard do this on its own machine only."""

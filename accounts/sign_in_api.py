@@ -15,6 +15,7 @@ from accounts.models import Account, SignInFlow
 from accounts.sign_in_client import Unreachable
 from accounts.sign_in_protocol import CallbackError, Declined, read_pasted
 from accounts.sign_in_scope import Scope, remember, scope_of
+from codexproxy.api_schema import takes
 from codexproxy.errors import DashboardError
 
 METHODS = ("browser", "device")
@@ -23,6 +24,7 @@ UNKNOWN_FLOW = "This sign-in is not known in this browser. Start a new one."
 Kind = SignInFlow.Kind
 
 
+@takes("forceMethod", "accountId")
 @api_view(["POST"])
 def start(request: Request) -> Response:
     given = _body(request)
@@ -56,6 +58,7 @@ def status(request: Request) -> Response:
     return Response(_state(sign_in.current(flow)))
 
 
+@takes("flowId", "deviceAuthId", "userCode")
 @api_view(["POST"])
 def complete(request: Request) -> Response:
     """SECURITY: `deviceAuthId` and `userCode` may be sent, and change nothing: the flow has its own."""
@@ -67,6 +70,7 @@ def complete(request: Request) -> Response:
     return Response(_state(sign_in.current(flow)))
 
 
+@takes("callbackUrl", "flowId")
 @api_view(["POST"])
 def manual_callback(request: Request) -> Response:
     given = _body(request)

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from accounts.operators import codes, selectors, sessions, viewers
 from codexproxy import gate, sign_in
+from codexproxy.api_schema import takes
 from codexproxy.errors import DashboardError
 
 _LONGEST_TEXT = 1024
@@ -26,6 +27,7 @@ def session(request: Request) -> Response:
     return _session(request._request)
 
 
+@takes("password")
 @api_view(["POST"])
 def password_setup(request: Request) -> Response:
     django_request = request._request
@@ -33,12 +35,14 @@ def password_setup(request: Request) -> Response:
     return _session(django_request)
 
 
+@takes("password")
 @api_view(["POST"])
 def password_login(request: Request) -> Response:
     sign_in.sign_in_with_password(request._request, _text(request, "password"))
     return _session(request._request)
 
 
+@takes("currentPassword", "newPassword")
 @api_view(["POST"])
 def password_change(request: Request) -> Response:
     current, new = _text(request, "currentPassword"), _text(request, "newPassword")
@@ -66,6 +70,7 @@ def totp_setup_start(request: Request) -> Response:
     )
 
 
+@takes("secret", "code")
 @api_view(["POST"])
 def totp_setup_confirm(request: Request) -> Response:
     secret, code = _text(request, "secret"), _text(request, "code")
@@ -73,12 +78,14 @@ def totp_setup_confirm(request: Request) -> Response:
     return Response({"status": "ok", "recoveryCodes": recovery_codes}, headers={"Cache-Control": "no-store"})
 
 
+@takes("code")
 @api_view(["POST"])
 def totp_verify(request: Request) -> Response:
     sign_in.sign_in_with_code(request._request, _text(request, "code"))
     return _session(request._request)
 
 
+@takes("code")
 @api_view(["POST"])
 def totp_disable(request: Request) -> Response:
     if not sessions.has_proved_code(request._request):

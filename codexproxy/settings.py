@@ -8,7 +8,7 @@ from typing import Any
 
 from django.templatetags.static import static
 
-from codexproxy import env
+from codexproxy import VERSION, env
 from codexproxy.crypto import create_key_file
 from codexproxy.logging import CONFIG as LOGGING  # noqa: F401
 
@@ -152,6 +152,15 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
     "EXCEPTION_HANDLER": "codexproxy.errors.dashboard_exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "codexproxy.api_schema.ApiSchema",
+}
+
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "codexproxy",
+    "DESCRIPTION": "The dashboard's JSON. Field by field: docs/reference.md.",
+    "VERSION": VERSION,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": [],
 }
 
 UNFOLD: dict[str, Any] = {

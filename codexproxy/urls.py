@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
 from django.views import defaults
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularJSONAPIView
 
 from codexproxy import dashboard_auth, health, metrics_page
 
@@ -16,6 +17,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/dashboard-auth/", include(dashboard_auth.urlpatterns)),
+    path("api/schema/", SpectacularJSONAPIView.as_view(), name="api-schema"),
     path("api/", include("accounts.urls")),
     path("api/", include("requestlogs.urls")),
     path("api/", include("proxy.urls")),

@@ -9,6 +9,7 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from codexproxy.api_schema import takes
 from codexproxy.errors import DashboardError
 from codexproxy.locality import Address, facts_from_pairs, resolve_client
 from proxy.firewall import InvalidEntry, entry_text, parse_entry, shuts_out
@@ -16,6 +17,7 @@ from proxy.firewall_services import EntryExists, firewall_add, firewall_networks
 from proxy.models import FirewallEntry
 
 
+@takes("ipAddress", "note")
 @api_view(["GET", "POST"])
 def firewall_ips(request: Request) -> Response:
     if request.method == "POST":

@@ -15,6 +15,7 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from codexproxy.api_schema import takes
 from codexproxy.errors import DashboardError
 from proxy.key_selectors import keys_with_use, limit_views, usage_sums
 from proxy.key_services import (
@@ -33,6 +34,24 @@ _WINDOWS = {"7d": "weekly"}
 _TIERS = {"fast": "priority"}
 
 
+_FIELDS = takes(
+    "name",
+    "note",
+    "expiresAt",
+    "enforcedModel",
+    "enforcedReasoningEffort",
+    "enforcedServiceTier",
+    isActive="boolean",
+    allowedModels="array",
+    allowedReasoningEfforts="array",
+    assignedAccountIds="array",
+    assignedGroupIds="array",
+    limits="array",
+    resetUsage="boolean",
+)
+
+
+@_FIELDS
 @api_view(["GET", "POST"])
 def api_keys(request: Request) -> Response:
     if request.method == "GET":
@@ -44,6 +63,7 @@ def api_keys(request: Request) -> Response:
     return Response({**_shown(_found(made.key.pk)), "key": made.plain})
 
 
+@_FIELDS
 @api_view(["PATCH", "DELETE"])
 def api_key(request: Request, key_id: int) -> Response:
     if request.method == "DELETE":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
@@ -54,6 +55,7 @@ class SettingsSerializer(serializers.Serializer[Settings]):
     upstreamSilenceSeconds = serializers.IntegerField(source="upstream_silence_s")
 
 
+@extend_schema(request=SettingsSerializer, responses=SettingsSerializer)
 @api_view(["GET", "PUT"])
 def settings(request: Request) -> Response:
     """PUT changes the fields that are named and leaves the others."""

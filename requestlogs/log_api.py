@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Any
 
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
@@ -27,6 +28,16 @@ class SpanQuery(serializers.Serializer[Any]):
     until = serializers.DateTimeField(default_timezone=UTC, required=False)
 
 
+_FILTERS: list[Any] = [
+    SpanQuery,
+    *(
+        OpenApiParameter(name, str, many=name != "search")
+        for name in ("search", "accountId", "status", "model", "reasoningEffort", "modelOption")
+    ),
+]
+
+
+@extend_schema(parameters=[PageQuery, *_FILTERS])
 @api_view(["GET"])
 def request_logs(request: Request) -> Response:
     page = validated(PageQuery, request)
@@ -36,6 +47,7 @@ def request_logs(request: Request) -> Response:
     return Response({"requests": [log_entry(row) for row in rows[start : start + page["limit"]]]})
 
 
+@extend_schema(parameters=_FILTERS)
 @api_view(["GET"])
 def request_log_options(request: Request) -> Response:
     """What there is to filter by, in the rows that the other conditions leave."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import Avg
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
@@ -58,12 +59,14 @@ def usage_summary(request: Request) -> Response:
     return Response(_summary(PoolState.read(timezone.now())))
 
 
+@extend_schema(parameters=[WindowQuery])
 @api_view(["GET"])
 def usage_window(request: Request) -> Response:
     window = validated(WindowQuery, request)["window"]
     return Response(_window(PoolState.read(timezone.now()), window))
 
 
+@extend_schema(parameters=[HistoryQuery])
 @api_view(["GET"])
 def usage_history(request: Request) -> Response:
     """The mean of what was left of the 5-hour window; an account without readings counts as full."""
@@ -79,6 +82,7 @@ def usage_history(request: Request) -> Response:
     return Response({"windowHours": hours, "accounts": rows})
 
 
+@extend_schema(parameters=[OverviewQuery])
 @api_view(["GET"])
 def dashboard_overview(request: Request) -> Response:
     page = validated(OverviewQuery, request)
