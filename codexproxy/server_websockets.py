@@ -27,6 +27,8 @@ CLOSED_BY_FAULT = 1011
 CLOSED_BY_LOAD = 1013
 # Smaller messages, such as events, cost more to compress than to send.
 COMPRESSED_FROM = 4096
+# How long a client may take to answer a close.
+CLOSE_S = 2
 # Messages that wait for the application before the socket is no longer read.
 _WAITING = 2
 _REASON_LIMIT = 123
@@ -240,6 +242,8 @@ class ProxyWebSocketFactory(WebSocketFactory):  # type: ignore[misc]
             autoPingTimeout=server.ping_timeout,
             allowNullOrigin=True,
             openHandshakeTimeout=server.websocket_handshake_timeout,
+            # A client in the middle of a large message reads what is wrong with it when it has sent it.
+            closeHandshakeTimeout=CLOSE_S,
             # Of what was unpacked, too.
             maxMessagePayloadSize=server.websocket_max_message_size,
             maxFramePayloadSize=server.websocket_max_frame_size,
