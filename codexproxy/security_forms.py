@@ -79,7 +79,7 @@ class FirstPasswordForm(SetupForm):
 
 class ViewerForm(forms.Form):
     new = _password("viewer's password", "new-password", f"At least {PASSWORD_LENGTH} characters.")
-    again = _password("the same again", "new-password")
+    again = _password("viewer's password again", "new-password")
 
     def clean_new(self) -> str:
         return _checked(self.cleaned_data["new"])

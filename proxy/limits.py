@@ -34,6 +34,8 @@ CATALOGUES = 64
 END_OF_STREAM_S = 1.0
 
 # Websockets.
+# Frames that came together go on together up to here.
+BATCH_BYTES = 32 * 1024
 FRAME_LIMIT = 64 * MIB
 # Upstream ends a socket after an hour; ours is retired between two turns, with time for a long last one.
 SOCKET_LIFETIME_S = 50 * 60.0

@@ -198,13 +198,15 @@ class SocketReply:
             yield await self._block()
 
     async def _block(self) -> bytes:
-        """The next frame, and what came with it."""
+        """The next frame, and what came with it; large frames go alone, as each copy of them counts."""
         events = [self._seen(await self._socket.receive(self._transport.silence_s))]
-        while not self._is_over:
+        size = len(events[0])
+        while not self._is_over and size < limits.BATCH_BYTES:
             waiting = await self._socket.receive_waiting()
             if waiting is None:
                 break
             events.append(self._seen(waiting))
+            size += len(waiting)
         return b"".join(events)
 
     async def read(self, limit: int) -> bytes:
