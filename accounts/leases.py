@@ -29,6 +29,11 @@ def acquire(name: str, *, holder: UUID, ttl_s: float, now: datetime) -> bool:
     return True
 
 
+def release_all(holder: UUID) -> None:
+    """Give back whatever this holder has."""
+    Lease.objects.filter(holder=holder).delete()
+
+
 def release(name: str, holder: UUID) -> None:
     """Give it back; one that somebody else has taken over meanwhile stays theirs."""
     Lease.objects.filter(pk=name, holder=holder).delete()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from typing import Any
 
@@ -23,6 +24,9 @@ from proxy.endpoint import proxy_http  # noqa: E402
 from proxy.runtime import Runtime, drain_sockets, runtime, stop_runtime  # noqa: E402
 from proxy.websocket import proxy_websocket  # noqa: E402
 
+logger = logging.getLogger(__name__)
+
+JOBS_END_S = 4.0
 _CLIENT_PATHS = r"^(?:(?:v1|backend-api)(?:/|$)|api/codex/usage/?$)"
 
 
@@ -49,8 +53,13 @@ class _Jobs:
         self._task = spawn(run_jobs(found, self._thread, self._stop), name="jobs")
 
     async def end(self) -> None:
+        """A job that waits for the database is not waited for long: what requests left is worth more."""
         self._stop.set()
-        await self._task
+        _, running = await asyncio.wait({self._task}, timeout=JOBS_END_S)
+        if running:
+            logger.warning("a job is still running; its lease ends by itself")
+            self._task.cancel()
+            return
         await asyncio.to_thread(self._thread.close)
 
 
@@ -69,13 +78,17 @@ async def startup(background: bool = True) -> None:
         raise
 
 
-async def shutdown() -> None:
-    """After the last request: the running job ends, and everything learned is written."""
+async def shutdown() -> bool:
+    """After the last request: the running job ends, and everything learned is written.
+
+    Returns False when the database did not take it.
+    """
     try:
         while _jobs:
             await _jobs.pop().end()
     finally:
-        await stop_runtime()
+        all_is_written = await stop_runtime()
+    return all_is_written
 
 
 def begin_drain() -> None:

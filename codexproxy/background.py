@@ -91,8 +91,7 @@ async def run_jobs(
         after_s = position * STAGGER_S * random.uniform(0.5, 1.0)
         loops.append(spawn(_run_on(job, holder, thread, stop, clock, after_s), name=job.name))
     await asyncio.gather(*loops)
-    for job in jobs:
-        await _release(job, holder, thread)
+    await _release(holder, thread)
 
 
 async def _run_on(
@@ -104,12 +103,12 @@ async def _run_on(
         goes_on = await _pause(stop, job.every_s)
 
 
-async def _release(job: Job, holder: UUID, thread: DatabaseThread) -> None:
+async def _release(holder: UUID, thread: DatabaseThread) -> None:
     try:
-        await thread.run(leases.release, _lease(job), holder)
+        await thread.run(leases.release_all, holder)
     except DatabaseError:
-        # It ends by itself; what has to be written at a stop must not wait for it.
-        logger.warning("the lease of job %s was not given back", job.name, exc_info=True)
+        # They end by themselves; what has to be written at a stop must not wait for them.
+        logger.warning("the leases of jobs were not given back", exc_info=True)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> bool:

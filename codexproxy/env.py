@@ -103,6 +103,18 @@ SQLITE_OPTIONS: dict[str, Any] = {
 }
 
 
+# As with SQLite nothing waits for a lock for ever; and a server that has gone without a word is noticed.
+POSTGRESQL_OPTIONS: dict[str, Any] = {
+    "pool": {"min_size": 1, "max_size": 10, "timeout": 5},
+    "options": "-c lock_timeout=5000",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
+
 def database() -> dict[str, Any]:
     """Django's DATABASES["default"] from DATABASE_URL (sqlite://… or postgresql://…)."""
     url = text("DATABASE_URL")
@@ -144,7 +156,9 @@ def _postgresql(
         "HOST": host or "",
         "PORT": str(port or ""),
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": 10, "timeout": 5}, **dict(parse_qsl(query))},
+        # A connection out of the pool is tried first: after a restart of the server all of them are dead.
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**POSTGRESQL_OPTIONS, **dict(parse_qsl(query))},
     }
 
 

@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -62,17 +62,19 @@ class ServerOptions:
     # So is one that accepts no byte of what is written to it.
     write_stall_s: float = 120.0
     drain_s: float = 30.0
-    shutdown_s: float = 20.0
+    shutdown_s: float = 25.0
     # Long enough for an application to write down that its client has left.
     application_close_s: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Lifespan:
-    """What is called when; `begin_drain` takes the process out of load balancing."""
+    """What is called when; `begin_drain` takes the process out of load balancing, and `shutdown` says
+    whether everything could be written.
+    """
 
     startup: Callable[[], Awaitable[None]]
-    shutdown: Callable[[], Awaitable[None]]
+    shutdown: Callable[[], Coroutine[Any, Any, bool]]
     begin_drain: Callable[[], None]
     ready: Callable[[], None]
 
@@ -196,6 +198,7 @@ class _Run:
     def __init__(self, server: ProxyServer, listening: socket.socket, lifespan: Lifespan) -> None:
         self.server = server
         self.starting: asyncio.Task[None] | None = None
+        self.lost_something = False
         self._listening = listening
         self._lifespan = lifespan
         self._ending: asyncio.Task[None] | None = None
@@ -230,11 +233,19 @@ class _Run:
                 await asyncio.wait({self.starting}, timeout=options.drain_s)
             self._lifespan.begin_drain()
             await self.server.drain(options.drain_s)
-            await asyncio.wait_for(self._lifespan.shutdown(), options.shutdown_s)
-        except TimeoutError:
-            logger.error("what was learned last could not be written within %.0f s", options.shutdown_s)
+            await self._shut_down(options.shutdown_s)
         finally:
             self._stop()
+
+    async def _shut_down(self, timeout_s: float) -> None:
+        self.lost_something = True
+        ending = spawn(self._lifespan.shutdown(), name="shutdown")
+        # Not cancelled and waited for: it may wait for a thread that waits for the database.
+        await asyncio.wait({ending}, timeout=timeout_s)
+        if not ending.done():
+            logger.error("what was learned last could not be written within %.0f s", timeout_s)
+        elif not ending.cancelled() and ending.exception() is None:
+            self.lost_something = not ending.result()
 
     def _stop(self) -> None:
         if not self._is_stopped:
@@ -260,8 +271,11 @@ def _failures_only(event: LogEvent) -> None:
         logger.error("Twisted: %s", failure.getTraceback())
 
 
-def serve(application: Any, listening: socket.socket, options: ServerOptions, lifespan: Lifespan) -> None:
-    """Serve on a bound socket until SIGTERM or SIGINT, then drain. Raises what start-up raised."""
+def serve(application: Any, listening: socket.socket, options: ServerOptions, lifespan: Lifespan) -> bool:
+    """Serve on a bound socket until SIGTERM or SIGINT, then drain. Raises what start-up raised.
+
+    Returns whether everything could be written. If not, threads may be left that wait for the database.
+    """
     asyncio.set_event_loop(twisted_loop)
     globalLogBeginner.beginLoggingTo(
         [cast(ILogObserver, _failures_only)], redirectStandardIO=False, discardBuffer=True
@@ -273,3 +287,4 @@ def serve(application: Any, listening: socket.socket, options: ServerOptions, li
     reactor.run(installSignalHandlers=False)
     if run.starting is not None and run.starting.done():
         run.starting.result()
+    return not run.lost_something

@@ -120,6 +120,10 @@ class Affinity:
         keys, self._changed = self._changed, set()
         return [(key, self._entries[key]) for key in keys if key in self._entries]
 
+    def put_back(self, keys: Iterable[str]) -> None:
+        """These could not be written: the next call takes them again."""
+        self._changed.update(key for key in keys if key in self._entries)
+
     def turn_state_owner(self, state: str) -> str | None:
         return self._turn_states.get(state)
 

@@ -78,6 +78,15 @@ class Gatekeeper:
         taken, self._refused = self._refused, {}
         return taken
 
+    def put_back(self, refused: Mapping[str, Refused]) -> None:
+        """These could not be written: the next call takes them again."""
+        for address, earlier in refused.items():
+            known = self._refused.get(address)
+            if known is not None:
+                known.count += earlier.count
+            elif len(self._refused) < limits.REFUSALS_REMEMBERED:
+                self._refused[address] = earlier
+
     def _judged(
         self,
         check: Callable[[Facts, AccessRules, str, float], Access],

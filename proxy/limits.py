@@ -78,9 +78,17 @@ FOREIGN_ITEMS = 2_000
 # Wrong passwords are recorded too: anybody could fill the audit log if it were kept for ever.
 AUDIT_DAYS = 365
 
+# How long a request waits to hear of a conversation that another process knows; and how long none asks after
+# the database did not answer.
+RECALL_TIMEOUT_S = 1.0
+RECALL_PAUSE_S = 5.0
+
 SNAPSHOT_POLL_S = 1.0
 AFFINITY_FLUSH_S = 1.0
 RECORDS_WAITING = 10_000
+# What was learned of accounts, while the database does not take it; and at a stop.
+LEDGER_PAUSE_S = 1.0
+LEDGER_STOP_S = 10.0
 
 # Keys, and who may come in.
 # Wrong keys from one address within the period; then 429.

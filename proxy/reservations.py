@@ -126,7 +126,7 @@ class Reservations:
                     logger.error("%d requests were not settled with their keys' limits", len(settlements))
                     continue
                 self._settlements.extendleft(reversed(settlements))
-                await self._sleep(pause_s)
+                await self._sleep(FIRST_PAUSE_S if self._deadline is not None else pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             except DatabaseError:
                 logger.exception("%d requests were not settled with their keys' limits", len(settlements))

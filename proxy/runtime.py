@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -17,7 +16,6 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from accounts import changes
-from accounts.services import account_block, account_deactivate, account_require_sign_in, account_unblock
 from accounts.tokens import TokenRefresher
 from codexproxy.db import DatabaseThread
 from codexproxy.http import HttpClient
@@ -31,8 +29,9 @@ from proxy.catalogue import Catalogue, CatalogueCache, Key
 from proxy.compact_transport import CompactEndpoint
 from proxy.firewall_services import refusals_store
 from proxy.gatekeeper import Gatekeeper
+from proxy.ledger import DatabaseLedger
 from proxy.metrics import metrics
-from proxy.pool import Member, Pool, candidates_of
+from proxy.pool import Pool, candidates_of
 from proxy.reservations import Reservations
 from proxy.routing import Candidate
 from proxy.selectors import (
@@ -45,83 +44,10 @@ from proxy.services import catalogue_store, conversations_store
 from proxy.upstream import Upstream
 from proxy.upstream_socket import UpstreamSockets
 from requestlogs.writer import RecordWriter
-from usage.services import sample_store
-from usage.windows import Sample
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class DatabaseLedger:
-    """Writes what the pool has learned: at once, in the order in which it was learned."""
-
-    def __init__(self, thread: DatabaseThread) -> None:
-        self._thread = thread
-        self._pool: Pool | None = None
-        self._waiting: set[asyncio.Task[None]] = set()
-
-    def attach(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def flush(self) -> None:
-        while self._waiting:
-            await asyncio.wait(self._waiting)
-
-    def block(self, member: Member) -> None:
-        candidate = member.candidate
-        write = partial(
-            account_block,
-            account_id=candidate.account_id,
-            status=candidate.status,
-            reason=candidate.reason,
-            blocked_at=_moment(candidate.blocked_at) or datetime.now(UTC),
-            reset_at=_moment(candidate.reset_at),
-            window_reset_at=_moment(candidate.block_window_reset_at),
-        )
-        self._write(candidate.account_id, write)
-
-    def unblock(self, account_id: str, cause: str, blocked_at: float | None) -> None:
-        moment = _moment(blocked_at)
-        self._write(
-            account_id, lambda: account_unblock(account_id=account_id, cause=cause, blocked_at=moment)
-        )
-
-    def sign_in_needed(self, account_id: str, reason: str, generation: int) -> None:
-        self._write(
-            account_id,
-            lambda: account_require_sign_in(account_id=account_id, reason=reason, generation=generation),
-        )
-
-    def deactivate(self, account_id: str, reason: str) -> None:
-        self._write(account_id, lambda: account_deactivate(account_id=account_id, reason=reason))
-
-    def sample(self, account_id: str, sample: Sample) -> None:
-        self._write(account_id, lambda: sample_store(account_id=account_id, sample=sample))
-
-    def _write(self, account_id: str, function: Callable[[], int | None]) -> None:
-        task = spawn(self._written(account_id, function), name=f"write what was learned of {account_id}")
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
-
-    async def _written(self, account_id: str, function: Callable[[], int | None]) -> None:
-        member = self._pool.member(account_id) if self._pool else None
-        if member is not None:
-            # Until it is written, no snapshot may take back what this process knows.
-            member.writes_pending += 1
-        version: int | None = None
-        try:
-            version = await self._thread.run(function)
-        except DatabaseError:
-            logger.exception("what was learned of account %s could not be written", account_id)
-        finally:
-            if member is not None:
-                member.writes_pending -= 1
-                member.known_from_version = max(member.known_from_version, version or 0)
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 @dataclass(slots=True)
@@ -181,6 +107,8 @@ class Runtime:
         self._loop = asyncio.get_running_loop()
         self._tasks: list[asyncio.Task[None]] = []
         self._limited: set[int] = set()
+        # After a look-up that failed there is none for a while.
+        self._recalls_from = 0.0
         self._shares_conversations = connection.vendor != "sqlite"
 
     def begin_drain(self) -> None:
@@ -203,25 +131,31 @@ class Runtime:
             spawn(metrics().follow(lambda: self.writer.dropped + self.writer.failed), name="metrics"),
         ]
 
-    async def stop(self) -> None:
-        """Everything learned and every record is written before this returns.
+    async def stop(self) -> bool:
+        """Everything learned and every record is written before this returns; False where the database
+        did not take it.
 
         What fails here keeps nothing after it from being written and closed.
         """
         changes.unsubscribe(self._notice)
         async with AsyncExitStack() as ending:
             # The last one pushed goes first.
-            for step in (
-                self.threads.close,
-                self.client.close,
-                self.writer.stop,
-                self._reservations.stop,
-                self._store_refused,
-                self._store_changed_conversations,
-                self._ledger.flush,
-                self._end_tasks,
-            ):
+            for step in (self.threads.close, self.client.close, self._write_all, self._end_tasks):
                 ending.push_async_callback(step)
+        return self.writer.is_written and self._ledger.is_written
+
+    async def _write_all(self) -> None:
+        """Each in a thread of its own, all at once: what one waits for must not cost the others their time."""
+        steps = (
+            self.writer.stop(),
+            self._reservations.stop(),
+            self._ledger.stop(),
+            self._store_changed_conversations(),
+            self._store_refused(),
+        )
+        for result in await asyncio.gather(*steps, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def _end_tasks(self) -> None:
         for task in self._tasks:
@@ -230,10 +164,20 @@ class Runtime:
 
     async def recall(self, key: str) -> None:
         """Where several processes serve, another one may know this conversation."""
-        if key and self._shares_conversations and self.affinity.get(key, time.time()) is None:
-            entry = await self.threads.snapshots.run(remembered_conversation, key)
-            if entry is not None:
-                self.affinity.load(key, entry)
+        if not key or not self._shares_conversations or self._loop.time() < self._recalls_from:
+            return
+        if self.affinity.get(key, time.time()) is not None:
+            return
+        try:
+            async with asyncio.timeout(limits.RECALL_TIMEOUT_S):
+                entry = await self.threads.snapshots.run(remembered_conversation, key)
+        except (DatabaseError, TimeoutError):
+            # The choice goes on without: a request must not fail, or wait, for what is a preference.
+            self._recalls_from = self._loop.time() + limits.RECALL_PAUSE_S
+            logger.warning("the database cannot be asked for conversations now", exc_info=True)
+            return
+        if entry is not None:
+            self.affinity.load(key, entry)
 
     async def refresh_snapshot(self) -> None:
         snapshot = await self.threads.snapshots.run(load_snapshot)
@@ -289,7 +233,8 @@ class Runtime:
         try:
             await self.threads.services.run(refusals_store, refused=refused)
         except DatabaseError:
-            logger.warning("%d refusals of the firewall could not be written", len(refused), exc_info=True)
+            self.gatekeeper.put_back(refused)
+            logger.warning("%d refusals of the firewall are not written yet", len(refused), exc_info=True)
 
     async def _store_changed_conversations(self) -> None:
         entries = self.affinity.take_changed()
@@ -298,7 +243,8 @@ class Runtime:
         try:
             await self.threads.services.run(conversations_store, entries=entries)
         except DatabaseError:
-            logger.warning("%d conversations could not be written", len(entries), exc_info=True)
+            self.affinity.put_back(key for key, _ in entries)
+            logger.warning("%d conversations are not written yet", len(entries), exc_info=True)
 
 
 _runtime: tuple[asyncio.AbstractEventLoop, asyncio.Task[Runtime]] | None = None
@@ -381,10 +327,12 @@ def pool_now(model: str) -> tuple[list[Candidate], frozenset[str]]:
     return found, running.catalogue.plans_without(model) if model else frozenset()
 
 
-async def stop_runtime() -> None:
+async def stop_runtime() -> bool:
+    """Whether everything could be written."""
     global _runtime
     if _runtime is not None:
         task, _runtime = _runtime[1], None
         await asyncio.wait({task})
         if not _has_failed(task):
-            await task.result().stop()
+            return await task.result().stop()
+    return True

@@ -70,6 +70,8 @@ class RecordWriter:
         # Whoever follows the settings keeps them true.
         self.prices = PUBLISHED
         self.written = 0
+        # False once `stop` has given up on the database.
+        self.is_written = True
         self.dropped = 0
         self.failed = 0
 
@@ -155,7 +157,7 @@ class RecordWriter:
                 if self._deadline is not None and self._clock() >= self._deadline:
                     raise
                 logger.warning("%d request records could not be written yet", len(group), exc_info=True)
-                await self._sleep(pause_s)
+                await self._sleep(FIRST_PAUSE_S if self._deadline is not None else pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
                 self.written += len(group)
@@ -165,6 +167,7 @@ class RecordWriter:
     def _give_up(self) -> None:
         """The process ends and the database did not come back: a further try would only take longer."""
         lost = self.pending
+        self.is_written = False
         self._waiting.clear()
         self.failed += lost
         logger.exception("%d request records are lost: the database cannot be written to", lost)

@@ -181,8 +181,9 @@ def serve_here(listening: socket.socket) -> None:
         if os.environ.get("FAIL_TO_START"):
             raise RuntimeError("start-up fails on purpose")
 
-    async def shutdown() -> None:
+    async def shutdown() -> bool:
         print("shut down", flush=True)
+        return True
 
     def admit(heading: Heading) -> Refusal | None:
         if (b"x-unwelcome", b"yes") in heading.headers:

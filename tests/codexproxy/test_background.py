@@ -222,7 +222,7 @@ def test_a_stop_does_not_fail_when_a_lease_cannot_be_given_back(
     def away(*args: object) -> None:
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr(leases, "release", away)
+    monkeypatch.setattr(leases, "release_all", away)
 
     async def run() -> None:
         stop = asyncio.Event()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
+import os
 import socket
 import sys
 import tempfile
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.management import call_command
@@ -55,7 +57,8 @@ class Command(BaseCommand):
             self.stderr.write(f"Warning: {warning.msg} {warning.hint}")
         address = (host, listening.getsockname()[1])
         if workers == 1:
-            work(listening, address)
+            if (code := work(listening, address)) != 0:
+                _leave(code)
             return
         announce(*address)
         with tempfile.TemporaryDirectory(prefix="codexproxy-metrics-") as folder:
@@ -105,7 +108,10 @@ def _alone() -> Iterator[None]:
 
 
 def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
-    """Serve in this process. Twisted is imported here: its reactor must not exist before a fork."""
+    """Serve in this process; returns its exit code: 1 when something learned could not be written.
+
+    Twisted is imported here: its reactor must not exist before a fork.
+    """
     from codexproxy import asgi
     from codexproxy.server import Lifespan, ServerOptions, serve
     from proxy.doorstep import refusal_before_body
@@ -122,8 +128,15 @@ def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
         begin_drain=asgi.begin_drain,
         ready=(lambda: announce(*address)) if address else (lambda: None),
     )
-    serve(asgi.application, listening, options, lifespan)
-    return 0
+    return 0 if serve(asgi.application, listening, options, lifespan) else 1
+
+
+def _leave(code: int) -> NoReturn:
+    """At once: an ordinary exit would wait for the threads that wait for the database."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def announce(host: str, port: int) -> None:
