@@ -145,7 +145,7 @@ class Runtime:
         return self.writer.is_written and self._ledger.is_written
 
     async def _write_all(self) -> None:
-        """Each in a thread of its own, all at once: what one waits for must not cost the others their time."""
+        """All at once, in threads of their own: what one waits for must not cost the others their time."""
         steps = (
             self.writer.stop(),
             self._reservations.stop(),

@@ -1,4 +1,4 @@
-"""A small steady load of clients, each request with an id of its own, so that its record can be looked for."""
+"""A small steady load of clients; each request has an id of its own, by which its record is found."""
 
 from __future__ import annotations
 

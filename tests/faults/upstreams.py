@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,8 +32,12 @@ class Connection:
         self.socket.sendall(data)
 
     def wait(self, seconds: float = FOREVER_S) -> None:
-        """Say nothing; the end of the test ends it too."""
-        self.ended.wait(seconds)
+        """Say nothing, until the other side leaves; the end of the test ends it too."""
+        deadline = time.monotonic() + seconds
+        while not self.ended.is_set() and (left_s := deadline - time.monotonic()) > 0:
+            readable, _, _ = select.select([self.socket], [], [], min(left_s, 0.05))
+            if readable and not self.socket.recv(65536):
+                return
 
     def reset(self) -> None:
         """Break the connection instead of ending it."""
@@ -78,6 +84,8 @@ def chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
+# What a client begins with that takes the port for one of https.
+TLS_HELLO = b"\x16"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -107,6 +115,9 @@ def _read_request(connection: socket.socket) -> tuple[bytes, bytes] | None:
         if not block:
             return None
         received += block
+        if received[:1] == TLS_HELLO:
+            connection.sendall(head("400 Bad Request", content_length="0"))
+            return None
     start, _, body = received.partition(b"\r\n\r\n")
     lengths = [line for line in start.split(b"\r\n") if line.lower().startswith(b"content-length:")]
     length = int(lengths[0].split(b":")[1]) if lengths else 0
