@@ -195,12 +195,18 @@ class ProxyChannel(_HTTPChannel):  # type: ignore[misc]
         self.factory.server.channels.discard(self)
         super().connectionLost(reason)
 
+    def isSecure(self) -> bool:  # noqa: N802
+        # TLS is the reverse proxy's. Twisted's asks its component registry, for each request.
+        return False
+
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         self._received += len(data)
-        if self._pace is None and not self._handlingRequest:
+        super().dataReceived(data)
+        # Nearly every request has come whole by now, and needs no timer.
+        is_coming = not self._handlingRequest and (self.requests or self._buffer)
+        if is_coming and self._pace is None and self.transport.connected:
             self._received = len(data)
             self._pace = reactor.callLater(self.factory.server.options.pace_s, self._judge_pace)
-        super().dataReceived(data)
 
     def allContentReceived(self) -> None:  # noqa: N802
         self._has_come()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
@@ -78,6 +78,12 @@ class Metrics:
         self._tokens = Counter(
             "codexproxy_tokens", "Tokens as upstream reported them.", ("kind",), registry=self.registry
         )
+        # Finding a counter by its labels takes longer than counting. There are few of them.
+        self._requests_of = cache(self._requests.labels)
+        self._durations_of = cache(self._durations.labels)
+        self._first_events_of = cache(self._first_events.labels)
+        self._attempts_of = cache(self._attempts.labels)
+        self._tokens_of = cache(self._tokens.labels)
         self._records_lost = Counter(
             "codexproxy_records_lost", "Request records that could not be written.", registry=self.registry
         )
@@ -94,13 +100,13 @@ class Metrics:
         """A request that has ended."""
         surface = "codex" if record.path.startswith("/backend-api") else "v1"
         labels = (surface, record.transport)
-        self._requests.labels(*labels, record.status, str(record.status_code or "")).inc()
+        self._requests_of(*labels, record.status, str(record.status_code or "")).inc()
         if record.latency_ms is not None:
-            self._durations.labels(*labels).observe(record.latency_ms / 1000)
+            self._durations_of(*labels).observe(record.latency_ms / 1000)
         if record.first_token_ms is not None:
-            self._first_events.labels(*labels).observe(record.first_token_ms / 1000)
+            self._first_events_of(*labels).observe(record.first_token_ms / 1000)
         for attempt in record.attempts:
-            self._attempts.labels(attempt.outcome or "unfinished").inc()
+            self._attempts_of(attempt.outcome or "unfinished").inc()
         if len({attempt.account_id for attempt in record.attempts}) > 1:
             self._failovers.inc()
         tokens = record.tokens
@@ -113,7 +119,7 @@ class Metrics:
         for kind, count in kinds:
             # A counter takes no negative count, and the record must not be lost for one.
             if count is not None and count > 0:
-                self._tokens.labels(kind).inc(count)
+                self._tokens_of(kind).inc(count)
 
     async def follow(self, records_lost: Callable[[], int]) -> None:
         """What is seen from time to time. `records_lost` is this process's count."""
@@ -128,7 +134,7 @@ class Metrics:
             known = lost
 
 
-@lru_cache(maxsize=1)
+@cache
 def metrics() -> Metrics:
     return Metrics()
 
