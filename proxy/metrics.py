@@ -21,6 +21,7 @@ from requestlogs.records import Record
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # Seconds; upstream's first event usually comes within one to ten.
 _FIRST_EVENT_BUCKETS = (0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
+_OWN_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 _DURATION_BUCKETS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
 _FOLLOW_EVERY_S = 1.0
 
@@ -67,6 +68,13 @@ class Metrics:
             buckets=_FIRST_EVENT_BUCKETS,
             registry=self.registry,
         )
+        self._own = Histogram(
+            "codexproxy_own_seconds",
+            "What codexproxy itself added to the time until the first byte.",
+            by_request,
+            buckets=_OWN_BUCKETS,
+            registry=self.registry,
+        )
         self._attempts = Counter(
             "codexproxy_attempts", "Tries of single accounts, by their outcome.", ("outcome",),
             registry=self.registry,
@@ -82,6 +90,7 @@ class Metrics:
         self._requests_of = cache(self._requests.labels)
         self._durations_of = cache(self._durations.labels)
         self._first_events_of = cache(self._first_events.labels)
+        self._own_of = cache(self._own.labels)
         self._attempts_of = cache(self._attempts.labels)
         self._tokens_of = cache(self._tokens.labels)
         self._records_lost = Counter(
@@ -105,6 +114,8 @@ class Metrics:
             self._durations_of(*labels).observe(record.latency_ms / 1000)
         if record.first_token_ms is not None:
             self._first_events_of(*labels).observe(record.first_token_ms / 1000)
+        if record.split is not None:
+            self._own_of(*labels).observe(record.split.own_ms / 1000)
         for attempt in record.attempts:
             self._attempts_of(attempt.outcome or "unfinished").inc()
         if len({attempt.account_id for attempt in record.attempts}) > 1:

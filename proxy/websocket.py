@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import MutableMapping
 from dataclasses import replace
@@ -133,7 +134,11 @@ class ClientSocket:
         request_id = first.record.request_id if self._turns == 1 else incoming_request_id(None)
         keep_alive = KEEP_ALIVE_NATIVE if is_native else KEEP_ALIVE_COMMENT
         record = replace(
-            first.record, request_id=request_id, requested_at=datetime.now(UTC), transport="websocket"
+            first.record,
+            request_id=request_id,
+            requested_at=datetime.now(UTC),
+            began=time.monotonic(),
+            transport="websocket",
         )
         record.tokens, record.attempts, record.routing = replace(record.tokens), [], {}
         batches = TEXT_FRAMES in (first.scope.get("extensions") or {})

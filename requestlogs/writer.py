@@ -227,6 +227,7 @@ def _row(record: Record, prices: PriceBook) -> RequestRecord:
         cost_usd=prices.cost_usd(record.model, tokens, record.service_tier),
         latency_ms=_count(record.latency_ms, _INTEGER),
         first_token_ms=_count(record.first_token_ms, _INTEGER),
+        split={} if record.split is None else {name: round(ms, 2) for name, ms in record.split.named()},
         attempts=[_clean(asdict(attempt)) for attempt in record.attempts],
         routing=_clean(record.routing),
     )
