@@ -18,6 +18,7 @@ from proxy.events import (
     PREAMBLE,
     RATE_LIMITS,
     TERMINAL,
+    UNREADABLE,
     VENDOR_PREFIX,
     ResponseHead,
     Usage,
@@ -181,7 +182,7 @@ class EventStream(Reader):
     def _rewritten(self, event: bytes) -> bytes:
         try:
             payload = msgspec.json.decode(event_data(event))
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return event
         replacement = self._on_rate_limits(payload)
         if replacement is None:
