@@ -20,7 +20,7 @@ from daphne.http_protocol import WebRequest
 from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 
 from codexproxy.server_bodies import BodyBudget, Heading, Refusal, openai_error
-from codexproxy.server_frames import TEXT_FRAMES
+from codexproxy.server_frames import MESSAGE_DONE, TEXT_FRAMES
 from codexproxy.server_requests import ProxyChannel, ProxyHTTPFactory
 from codexproxy.server_transport import PromptTransport, reactor
 from codexproxy.server_websockets import Inbox, ProxyWebSocket, ProxyWebSocketFactory
@@ -129,7 +129,7 @@ class ProxyServer(Server):  # type: ignore[misc]
         """As Daphne does it, with an inbox that knows when to stop reading."""
         inbox = Inbox(protocol)
         scope["asgi"] = {"version": "3.0"}
-        scope["extensions"] = {"websocket.http.response": {}, TEXT_FRAMES: {}}
+        scope["extensions"] = {"websocket.http.response": {}, TEXT_FRAMES: {}, MESSAGE_DONE: {}}
         application = self.application(scope=scope, receive=inbox.get, send=protocol.reply)
         self.connections[protocol]["application_instance"] = asyncio.ensure_future(application)
         return inbox

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from accounts.tokens import FreshToken
+from codexproxy.server_frames import MESSAGE_DONE
 from proxy import limits
 from proxy.simulator import Cut, Fail, FailEvent, Ok, Served, Silence, Simulator, running
 from tests.proxy.sockets import connected, frame, kinds, plane_over, response_id
@@ -291,6 +292,28 @@ async def test_a_client_that_leaves_closes_upstream_and_leaves_one_record(
         async with asyncio.timeout(3):
             while not sim.journal[0].closed_by_client:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_leaves_with_more_on_its_way_is_noticed_too(
+    sim: Simulator, served: Served
+) -> None:
+    sim.accounts["a"].default = Silence(after=1)
+    async with plane_over(served) as plane:
+        async with connected(plane) as client:
+            for _ in range(limits.FRAMES_WAITING):
+                client.say(frame())
+            while (await client.events.get())["type"] != "response.output_text.delta":
+                pass
+        assert [record.status for record in plane.records] == ["cancelled"]
+    assert asked(sim) == ["a"]
+
+
+async def test_the_server_is_told_when_a_frame_is_answered(sim: Simulator, served: Served) -> None:
+    async with plane_over(served) as plane, connected(plane, extensions=(MESSAGE_DONE,)) as client:
+        for content in ("{", frame()):
+            await client.ask(content)
+    told = [number for number, message in enumerate(client.sent) if message["type"] == MESSAGE_DONE]
+    assert told == [1, len(client.sent) - 1], "once after each answer"
 
 
 async def test_an_idle_client_that_leaves_closes_upstream_too(sim: Simulator, served: Served) -> None:
