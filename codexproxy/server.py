@@ -21,7 +21,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 
 from codexproxy.server_bodies import BodyBudget, Heading, Refusal, openai_error
 from codexproxy.server_departures import DEPARTURE, RequestInbox
-from codexproxy.server_frames import TEXT_FRAMES
+from codexproxy.server_frames import MESSAGE_DONE, TEXT_FRAMES
 from codexproxy.server_requests import ProxyChannel, ProxyHTTPFactory
 from codexproxy.server_transport import PromptTransport, reactor
 from codexproxy.server_websockets import Inbox, ProxyWebSocket, ProxyWebSocketFactory
@@ -121,7 +121,7 @@ class ProxyServer(Server):  # type: ignore[misc]
         inbox: Inbox | RequestInbox
         if isinstance(protocol, ProxyWebSocket):
             inbox, send = Inbox(protocol), protocol.reply
-            scope["extensions"] = {"websocket.http.response": {}, TEXT_FRAMES: {}}
+            scope["extensions"] = {"websocket.http.response": {}, TEXT_FRAMES: {}, MESSAGE_DONE: {}}
         else:
             inbox, send = RequestInbox(), partial(self.handle_reply, protocol)
             scope["extensions"] = {DEPARTURE: inbox.call_at_departure}

@@ -114,7 +114,8 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
         # The application has its body: a stream of hours must not keep a second copy of it.
         self.content = io.BytesIO()
         if self.transport is None:
-            # It became a websocket, which has the connection now.
+            # It became a websocket, which has the connection now: nobody will say that this has ended.
+            self._release()
             self.server.channels.discard(self.channel)
 
     def _release(self) -> None:

@@ -108,7 +108,7 @@ class SocketTransport:
                 return await self._over_http(headers, body)
             return MadeReply(refused.status, refused.headers, refused.body)
         try:
-            await opened.socket.send(body)
+            await opened.socket.send(body, self.silence_s)
             first = await opened.socket.receive(self.silence_s)
         except TransportFailed:
             await self.close()
