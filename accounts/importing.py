@@ -35,7 +35,7 @@ class Step(Enum):
     # What is stored is newer, and works.
     KEEP = "keep"
     # Another one of the same files is.
-    PASS_OVER = "pass over"
+    OLDER = "older"
 
 
 class Outcome(Enum):
@@ -73,7 +73,7 @@ def plan(auth: ParsedAuth, before: Iterable[ParsedAuth] = ()) -> Planned:
     """What an import would do, of `before` as well. Asks nobody and changes nothing."""
     account = services.account_known(auth)
     if _is_among(auth, before):
-        return Planned(auth, account, Step.PASS_OVER)
+        return Planned(auth, account, Step.OLDER)
     if account is None:
         return Planned(auth, None, Step.ADD)
     return Planned(auth, account, Step.KEEP if _is_outdated(auth, account) else Step.UPDATE)
@@ -92,7 +92,7 @@ def bring(
     `before` are the files that came with it and are stored. Raises ValidationError.
     """
     planned = plan(auth, before)
-    if planned.step is Step.PASS_OVER:
+    if planned.step is Step.OLDER:
         message = "Another one of these files is of the same account, and newer."
         return Brought(Outcome.KEPT, planned.account, message=message)
     if planned.step is Step.KEEP:

@@ -36,6 +36,16 @@ class Block:
         window_ends_at = self.window_reset_at or self.blocked_at + PRIMARY_MINUTES * 60
         return self.reset_at > window_ends_at + RESET_TOLERANCE_S
 
+    @property
+    def longer_reset_at(self) -> float | None:
+        """The reset of the window beyond the five hours, where it is the block's end.
+
+        No block that we have given an end ourselves lasts so long: it is upstream's word.
+        """
+        if self.reset_at is None or self.reset_at <= self.blocked_at + PRIMARY_MINUTES * 60:
+            return None
+        return self.reset_at
+
 
 def lifts_block(block: Block, sample: Sample) -> bool:
     """Whether a reading proves that the window has rolled: a later reset, or a use that fell.
@@ -53,7 +63,7 @@ def _has_rolled(block: Block, reading: WindowReading) -> bool:
     is_primary = reading.window == "primary"
     if is_primary and block.outlasts_primary:
         return False
-    if is_primary and _is_later(reading.reset_at, block.window_reset_at):
+    if _is_later(reading.reset_at, block.window_reset_at if is_primary else block.longer_reset_at):
         return True
     known = block.used_percent.get(reading.window)
     return known is not None and reading.used_percent < known - ROUNDING_PERCENT

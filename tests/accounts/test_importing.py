@@ -154,7 +154,7 @@ def test_of_several_files_the_newest_comes_first_and_one_without_a_time_last(sim
 @pytest.mark.parametrize("verify", [True, False])
 def test_an_older_file_of_the_same_account_is_not_tried(sim: Simulator, verify: bool) -> None:
     old, new = two_of(sim.accounts["ann"])
-    assert plan(old, [new]).step is Step.PASS_OVER
+    assert plan(old, [new]).step is Step.OLDER
     bring(auth=new, source="test", verify=verify)
     result = bring(auth=old, source="test", verify=verify, before=[new])
     assert result.outcome is Outcome.KEPT
@@ -165,7 +165,7 @@ def test_an_older_file_of_the_same_account_is_not_tried(sim: Simulator, verify: 
 
 def test_a_file_that_does_not_say_its_age_is_not_tried_beside_one_that_does(sim: Simulator) -> None:
     old, new = two_of(sim.accounts["ann"], other=None)
-    assert plan(old, [new]).step is Step.PASS_OVER
+    assert plan(old, [new]).step is Step.OLDER
 
 
 def test_files_of_two_people_and_of_two_workspaces_are_all_of_use(sim: Simulator) -> None:
