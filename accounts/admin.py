@@ -30,6 +30,7 @@ from codexproxy.admin_base import (
     percent_meter,
     status_badge,
     time_cell,
+    window_cell,
     windows_of,
 )
 
@@ -142,11 +143,11 @@ class AccountAdmin(ModelAdmin):
 
     @display(description="5 hours")
     def five_hours(self, account: Account) -> str:
-        return percent_meter(windows_of(account, timezone.now())[0])
+        return percent_meter(window_cell(account, "primary", timezone.now()))
 
     @display(description="week")
     def week(self, account: Account) -> str:
-        return percent_meter(windows_of(account, timezone.now())[1])
+        return percent_meter(window_cell(account, "secondary", timezone.now()))
 
     @display(description="windows")
     def windows(self, account: Account) -> str:
