@@ -175,7 +175,7 @@ class AccountAdmin(ModelAdmin):
         ):
             return "none until it is signed in again"
         expires_at = getattr(account, "token_expires_at", None)
-        return time_cell(tokens.next_refresh_at(expires_at, refreshed_at), timezone.now())
+        return time_cell(tokens.next_refresh_at(account.pk, expires_at, refreshed_at), timezone.now())
 
     @display(description="groups")
     def in_groups(self, account: Account) -> str:

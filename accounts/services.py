@@ -339,7 +339,7 @@ def _operate(account_id: str, status: str, kind: str) -> Account:
         account = rows.get()
         raise StateConflict(
             f"{account.display_name} cannot be {kind}: it is {account.get_status_display().lower()}. "
-            "Import it again after signing in."
+            "Sign it in again."
         )
     _record(account_id, kind)
     audit.record(f"account_{kind}", subject=account_id)

@@ -65,7 +65,7 @@ def test_a_refused_file_stores_nothing(sim: Simulator, reply: RefreshRefused) ->
     sim.accounts["ann"].script_refresh(reply)
     result = brought(sim.accounts["ann"])
     assert (result.outcome, result.account) == (Outcome.REFUSED, None)
-    assert result.message.endswith("Sign in again and import the new auth.json.")
+    assert result.message.endswith("Sign in again.")
     assert not Account.objects.exists()
 
 
