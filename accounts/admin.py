@@ -14,6 +14,7 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_POST
 
@@ -398,6 +399,28 @@ class AccountGroupAdmin(ModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccountGroup]) -> None:
         for group_id in list(queryset.values_list("pk", flat=True)):
             groups.group_delete(group_id=group_id)
+
+
+@admin.register(AccountEvent)
+class AccountEventAdmin(ReadOnlyModelAdmin):
+    """What happened to all accounts, newest first."""
+
+    list_display = ("moment", "whose", "kind", "detail")
+    list_filter = ("kind", ("account", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("account",)
+    list_fullwidth = True
+    search_fields = ("account__email", "account__alias", "detail")
+    ordering = ("-at", "-pk")
+    show_full_result_count = False
+
+    @display(description="at (UTC)", ordering="at")
+    def moment(self, event: AccountEvent) -> str:
+        return f"{event.at:%Y-%m-%d %H:%M:%S}"
+
+    @display(description="account", ordering="account__email")
+    def whose(self, event: AccountEvent) -> str:
+        url = reverse("admin:accounts_account_change", args=[quote(event.account_id)])
+        return format_html('<a class="cp-link" href="{}">{}</a>', url, event.account)
 
 
 @admin.register(AuditEvent)

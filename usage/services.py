@@ -165,7 +165,7 @@ def _lift_block(account: Account, known: Iterable[CurrentWindow], sample: Sample
     )
     if not lifts_block(block, sample):
         return None
-    cause = "a fresh reading shows that the window has rolled"
+    cause = f"a fresh reading shows that the window has rolled: {sample.words}"
     return account_unblock(account_id=account.pk, cause=cause, blocked_at=blocked_at)
 
 

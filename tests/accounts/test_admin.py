@@ -124,6 +124,26 @@ def test_the_detail_shows_what_happened(browser: Client) -> None:
     assert "5 hours" in page
 
 
+def test_the_events_of_all_accounts_are_one_list(browser: Client) -> None:
+    for name in "ab":
+        account = make_account(name)
+        AccountEvent.objects.create(account=account, kind="rate_limited", detail=f"the limit of {name}")
+    events = f"{LIST}".replace("/account/", "/accountevent/")
+    page = browser.get(events).content.decode()
+    assert page.index("the limit of b") < page.index("the limit of a")
+    assert change_page(account) in page
+    page = browser.get(f"{events}?q=a@example.com").content.decode()
+    assert "the limit of a" in page
+    assert "the limit of b" not in page
+    assert browser.get(f"{events}add/").status_code == 403
+
+
+def test_who_pauses_an_account_is_in_its_timeline(browser: Client) -> None:
+    browser.post(button(make_account(), "pause"))
+    event = AccountEvent.objects.get()
+    assert (event.kind, event.detail) == ("paused", f"by {AuditEvent.objects.get().actor}")
+
+
 def test_the_alias_can_be_changed_and_what_upstream_tells_cannot(browser: Client) -> None:
     account = make_account()
     form = {

@@ -116,6 +116,7 @@ PAGES = [
     "/admin/requestlogs/requestrecord/",
     "/admin/proxy/stickysession/",
     "/admin/proxy/settings/1/change/",
+    "/admin/accounts/accountevent/",
     "/admin/accounts/auditevent/",
     "/admin/security/",
     "/admin/security/authenticator/",
