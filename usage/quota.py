@@ -12,6 +12,8 @@ RESET_TOLERANCE_S = 60.0
 # One source rounds to whole percents, another does not: the same use may look a little smaller.
 ROUNDING_PERCENT = 1.0
 PRIMARY_MINUTES = 300
+# How long a window beyond the five hours is taken for full when nothing says until when.
+QUOTA_WITHOUT_RESET_S = 3600.0
 
 _SETTLED = frozenset({"paused", "reauth_required", "deactivated"})
 
@@ -98,7 +100,8 @@ def status_after(
     if status in _SETTLED:
         return Standing(status, primary.used_percent, runtime_reset_at)
     if secondary.used_percent is not None and secondary.used_percent >= 100:
-        return Standing("quota_exceeded", 100.0, secondary.reset_at or runtime_reset_at)
+        known = secondary.reset_at or _future(runtime_reset_at, now)
+        return Standing("quota_exceeded", 100.0, known or now + QUOTA_WITHOUT_RESET_S)
     reset_at = runtime_reset_at
     if status == "quota_exceeded" and secondary.used_percent is None:
         reset_at = secondary.reset_at or runtime_reset_at

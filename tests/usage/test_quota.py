@@ -140,6 +140,12 @@ def test_a_full_week_is_a_quota_whatever_the_five_hours_say() -> None:
     assert told == Standing("quota_exceeded", 100.0, NOW + 7)
 
 
+@pytest.mark.parametrize("runtime", [None, NOW - 7])
+def test_a_full_week_without_a_reset_is_tried_again_in_an_hour(runtime: float | None) -> None:
+    found = after("active", Known(5.0), runtime, Known(100.0))
+    assert found == Standing("quota_exceeded", 100.0, NOW + 3600)
+
+
 def test_a_quota_stays_until_its_end() -> None:
     week = Known(40.0, NOW + 999)
     assert after("quota_exceeded", Known(5.0), NOW + 7, week) == Standing("quota_exceeded", 5.0, NOW + 7)
