@@ -280,6 +280,21 @@ def test_an_account_says_whether_its_refresh_token_is_verified(browser: Client) 
     assert "not verified yet" not in browser.get(change_page(account)).content.decode()
 
 
+def test_the_list_marks_accounts_that_are_not_verified(browser: Client) -> None:
+    make_account()
+    assert "not verified" in browser.get(LIST).content.decode()
+    Credential.objects.update(rotated_at=timezone.now())
+    assert "not verified" not in browser.get(LIST).content.decode()
+
+
+@pytest.mark.parametrize("policy", Account.RoutingPolicy.values)
+def test_several_accounts_are_routed_at_once_and_keep_their_reserve(browser: Client, policy: str) -> None:
+    chosen = [make_account(name, stop_at_percent=80).pk for name in "ab"]
+    page = browser.post(LIST, {"action": f"{policy}_selected", "_selected_action": chosen}, follow=True)
+    assert "a@example.com, b@example.com" in page.content.decode()
+    assert set(Account.objects.values_list("routing_policy", "stop_at_percent")) == {(policy, 80)}
+
+
 def test_the_routing_of_an_account_can_be_changed_and_is_in_its_timeline(browser: Client) -> None:
     account = make_account()
     browser.post(change_page(account), edited(routing_policy="preserve", stop_at_percent="80"))
