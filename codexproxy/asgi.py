@@ -31,7 +31,16 @@ def _way(pattern: str, destination: Any) -> Any:
     return re_path(pattern, destination)
 
 
-application = ProtocolTypeRouter(
+class _Map(ProtocolTypeRouter):  # type: ignore[misc]
+    """SECURITY: Daphne lets every client say below which path this is mounted (`Daphne-Root-Path`). The gate
+    would then judge another address than the one that is served, so nobody's word for it counts.
+    """
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Any:
+        return await super().__call__({**scope, "root_path": ""}, receive, send)
+
+
+application = _Map(
     {
         "http": URLRouter([_way(_CLIENT_PATHS, proxy_http), _way(r"", django_application)]),
         "websocket": URLRouter([_way(r"", proxy_websocket)]),

@@ -110,6 +110,8 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
     def process(self) -> None:
         if self._refused:
             return
+        # SECURITY: Daphne would take a client's word for where this is mounted; see codexproxy/asgi.py.
+        self.requestHeaders.removeHeader(b"daphne-root-path")
         super().process()
         # The application has its body: a stream of hours must not keep a second copy of it.
         self.content = io.BytesIO()
