@@ -107,6 +107,29 @@ def test_its_wrong_passwords_are_counted_like_any_other() -> None:
     assert answers == [200] * 8 + [429]
 
 
+def test_its_own_password_does_not_let_it_guess_the_operators() -> None:
+    lock_with_password()
+    viewer_set(password=LOOKING)
+    client = far_browser()
+    for guess in range(7):
+        auth(client, "password/login", {"password": f"a guess {guess}"})
+    assert auth(client, "password/login", {"password": LOOKING}).status_code == 200
+    assert problem(auth(client, "password/login", {"password": "the eighth"}))[0] == 401
+    assert problem(auth(client, "password/login", {"password": "the ninth"}))[0] == 429
+
+
+def test_the_operator_takes_no_password_that_is_the_viewers() -> None:
+    viewer_set(password=LOOKING)
+    words = "viewer's password"
+    first = auth(browser(), "password/setup", {"password": LOOKING})
+    assert problem(first) == (422, "validation_error") and words in first.json()["error"]["message"]
+    lock_with_password()
+    client = browser()
+    auth(client, "password/login", {"password": PASSWORD})
+    changed = auth(client, "password/change", {"currentPassword": PASSWORD, "newPassword": LOOKING})
+    assert problem(changed) == (422, "validation_error") and words in changed.json()["error"]["message"]
+
+
 def test_another_password_and_its_removal_end_its_sessions(looking: Client) -> None:
     viewer_set(password="another-one-2")
     assert looking.get("/api/accounts").status_code == 401
