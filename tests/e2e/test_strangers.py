@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+from contextlib import ExitStack
 
 import pytest
 
 from proxy.simulator import Simulator
-from tests.e2e.asking import send
+from tests.e2e.asking import ask, message, send, turn
 from tests.e2e.conftest import Start
 from tests.e2e.server import Server
 
@@ -48,3 +50,19 @@ def test_nobody_says_below_which_path_this_is_mounted(
         assert send(server, "PUT", f"{root}/api/settings", off, mounted).status in refused
     assert send(server, "GET", "/api/settings", headers=signed_in).json()["passwordRequiredOnLogin"] is True
     assert send(server, "GET", "/health", headers={"Daphne-Root-Path": "/v1"}).status == 200
+
+
+def test_bodies_that_strangers_begin_take_no_room_of_the_clients(sim: Simulator, serve: Start) -> None:
+    """Before: eight connections to the sign-in page, a drop at a time, and nobody was served any more."""
+    sim.add_account("ann")
+    server = serve()
+    size = {"/api/accounts/import": 8, "/admin/login/": 1, "/admin/accounts/account/add/": 8}
+    with ExitStack() as begun:
+        for path, mebibytes in [*size.items()] * 12:
+            client = begun.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+            length = mebibytes * 1024 * 1024
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+            client.sendall(head.encode())
+        assert ask(server, turn(message("x" * 1_000_000))).status == 200
+    for path, limit in (("/admin/login/", 1024 * 1024), ("/v1/usage", 4096), ("/nowhere", 1024 * 1024)):
+        assert send(server, "POST", path, bytes(limit + 1)).status == 413, path
