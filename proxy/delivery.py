@@ -24,14 +24,19 @@ def limit_headers(services: Services) -> HeaderList:
     return pool_limits(pool_window(candidates, "primary", now), pool_window(candidates, "secondary", now))
 
 
+# One of them is about a token. Inside a JSON string the quotes would be escaped.
+_PIECE = b'"delta":'
+
+
 async def deliver(served: Served, sink: Sink, turn: Turn, services: Services) -> None:
     """Pass on what comes, as it comes, to the end. The record is complete afterwards."""
     record = turn.record
     record.account_id = served.member.candidate.account_id
     record.first_token_ms = served.attempt.first_event_ms
     try:
+        record.pieces_sent += served.first.count(_PIECE) if sink.is_stream else 0
         await sink.begin([*returned(served.response.headers), *limit_headers(services)], served.first)
-        broken_off = await _relay(served, sink)
+        broken_off = await _relay(served, sink, record)
         error = _conclude(served, turn, services, broken_off)
         await sink.end(Ending(error, broken_off is None, served.stream.response_id))
     except asyncio.CancelledError:
@@ -45,7 +50,7 @@ async def deliver(served: Served, sink: Sink, turn: Turn, services: Services) ->
         await served.close()
 
 
-async def _relay(served: Served, sink: Sink) -> UpstreamError | None:
+async def _relay(served: Served, sink: Sink, record: Record) -> UpstreamError | None:
     """Forward until the end; what broke, if something did."""
     stream = served.stream
     try:
@@ -55,6 +60,8 @@ async def _relay(served: Served, sink: Sink) -> UpstreamError | None:
         async for block in served.rest:
             passed = stream.feed(block)
             if passed:
+                if sink.is_stream:
+                    record.pieces_sent += passed.count(_PIECE)
                 await sink.write(passed)
             if stream.terminal:
                 await _to_the_end(served, sink)
