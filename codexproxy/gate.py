@@ -165,7 +165,11 @@ def refusal(request: HttpRequest) -> GateRefusal | None:
     if is_api and request.method not in _SAFE_METHODS and locality.is_cross_site(known):
         # Forms are covered by Django's CSRF check; API views take no token.
         return CROSS_SITE_REFUSED
-    if is_viewer(request.user) and request.method not in _SAFE_METHODS and request.path_info not in _OF_VIEWERS:
+    if (
+        is_viewer(request.user)
+        and request.method not in _SAFE_METHODS
+        and request.path_info not in _OF_VIEWERS
+    ):
         return VIEWER_REFUSED
     if request.path_info.startswith(SIGN_IN_PREFIX):
         return None

@@ -53,7 +53,7 @@ class ServerOptions:
     default_body_limit: int = 32 * 1024 * 1024
     admit: Callable[[Heading], Refusal | None] | None = None
     refusal_body: Callable[[int, str, str], bytes] = openai_error
-    # Of the paths for which `is_apart` is true the bodies have room of their own, and take none of the others.
+    # Bodies to paths for which `is_apart` is true have room of their own, and take none of the others'.
     is_apart: Callable[[str], bool] = lambda path: False
     bodies_apart_limit: int = 0
     busy_retry_after_s: int = 5

@@ -268,9 +268,7 @@ def _try(
 
 
 @contextmanager
-def _counted(
-    request: HttpRequest, kind: str, forgives: Callable[[], bool] = lambda: True
-) -> Iterator[None]:
+def _counted(request: HttpRequest, kind: str, forgives: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """What ends with an error counts as a wrong try; what does not makes the former ones forgotten."""
     address = gate.client_address(request)
     try:
