@@ -9,7 +9,7 @@ from proxy.keys import KeyView
 # Saying nothing is how these are asked for upstream.
 _UNNAMED_TIERS = frozenset({"auto", "default"})
 # What is looked at of a request.
-_JUDGED = (b'"model"', b'"reasoning"', b'"effort"')
+_JUDGED = (b'"model"', b'"reasoning"', b'"effort"', b'"generate"')
 
 
 def permitted(request: CodexRequest, key: KeyView | None) -> CodexRequest:
@@ -24,7 +24,8 @@ def permitted(request: CodexRequest, key: KeyView | None) -> CodexRequest:
         tier = "" if key.enforced_tier in _UNNAMED_TIERS else key.enforced_tier
         enforced_tier = tier if key.enforced_tier else None
         return with_enforced(request, model=key.enforced_model, effort=effort, tier=enforced_tier)
-    if (key.allowed_models or key.allowed_efforts) and _says_it_twice(request.body):
+    is_judged = key.allowed_models or key.allowed_efforts or key.has_limits
+    if is_judged and _says_it_twice(request.body):
         return with_enforced(request, model=request.model, effort=request.reasoning_effort or "")
     return request
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.dialects.codex import CodexRequest, read_request
+from proxy.dialects.frames import read_frame
 from proxy.errors import AccessDenied
 from proxy.keys import KeyView
 from proxy.policy import permitted
@@ -132,3 +133,11 @@ def test_what_was_judged_is_what_goes_out(raw: bytes) -> None:
     names = [name for name, _ in pairs]
     assert (names.count("model"), names.count("effort") <= 1) == (1, True)
     assert b"gpt-5.5" not in found.body and b"high" not in found.body
+
+
+def test_a_frame_is_no_warm_up_for_one_reader_and_a_turn_for_the_other() -> None:
+    fields = '"model":"gpt-5.5","store":false,"stream":true'
+    frame = read_frame(f'{{"type":"response.create","generate":true,{fields},"generate":false}}'.encode())
+    assert frame.is_warm_up
+    found = permitted(frame.upstream, KeyView(1, has_limits=True))
+    assert found.body.count(b'"generate"') == 1 and b'"generate":false' in found.body
