@@ -89,6 +89,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "title": "Records",
             "separator": True,
             "items": [
+                item("Account events", "history", "accounts_accountevent_changelist"),
                 item("Audit log", "policy", "accounts_auditevent_changelist"),
                 item("Background jobs", "schedule", "accounts_jobrun_changelist"),
             ],

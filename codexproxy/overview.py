@@ -22,8 +22,8 @@ from proxy.settings_services import settings_get
 from requestlogs.figures import Totals, pool_window, top_error, window_state
 from requestlogs.models import RequestRecord
 from requestlogs.timeline import DEFAULT_SPAN, SPANS, Timeline, timeline
-from usage.pace import Forecast
-from usage.selectors import forecasts
+from usage.pace import Forecast, Pace
+from usage.selectors import forecasts, pool_weekly_pace
 
 LAST_REQUESTS = 10
 _POOL_WINDOWS = (("primary", "5 hours"), ("secondary", "Week"))
@@ -175,6 +175,7 @@ def pool_meters(
                 "accounts": f"{known} of {len(accounts)} accounts are known",
                 "reset": reset,
                 "forecast": forecast_words(expected.get(name), now),
+                "pace": pace_words(pool_weekly_pace(accounts, now)) if name == "secondary" else "",
             }
         )
     return found
@@ -183,12 +184,27 @@ def pool_meters(
 def forecast_words(expected: Forecast | None, now: datetime) -> str:
     if expected is None:
         return ""
-    saved = f"the reset at {_clock(expected.saved_at)} saves it" if expected.saved_at else ""
     if expected.dry_at is None:
-        return f"At the present rate {saved}." if saved else "At the present rate it does not run dry."
+        saved = f"the reset at {_clock(expected.saved_at)} saves it" if expected.saved_at else ""
+        return f"At the present rate {saved or 'it does not run dry'}."
     in_words = duration_words(datetime.fromtimestamp(expected.dry_at, UTC) - now)
     words = f"At the present rate it runs dry at {_clock(expected.dry_at)}, in {in_words}"
-    return f"{words}, although {saved.replace(' saves it', ' gives some back')}." if saved else f"{words}."
+    if expected.postponed_at:
+        return f"{words}, although the reset at {_clock(expected.postponed_at)} gives some back."
+    if expected.too_late_at:
+        return f"{words}; the next reset, at {_clock(expected.too_late_at)}, does not save it."
+    return f"{words}."
+
+
+def pace_words(pace: Pace | None) -> str:
+    if pace is None:
+        return ""
+    if pace.word == "even":
+        return f"Even use would be at {100 - pace.expected_percent:.0f} % left, and so it is."
+    even = f"even use would be at {100 - pace.expected_percent:.0f} % left"
+    if pace.word == "fast":
+        return f"It is used faster than evenly: {even}."
+    return f"It is used more slowly than evenly: {even}."
 
 
 def _clock(moment: float) -> str:

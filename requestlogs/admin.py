@@ -255,6 +255,7 @@ def _story(record: RequestRecord) -> dict[str, Any]:
     return {
         "attempts": attempts,
         "bars": bars(attempts, record.latency_ms),
+        "split": record.split if isinstance(record.split, dict) else {},
         "why": routing.get("why", ""),
         "passed_over": named(routing.get("passed_over")),
     }

@@ -10,13 +10,13 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Account
-from codexproxy.overview import change_words, compact, forecast_words
+from codexproxy.overview import change_words, compact, forecast_words, pace_words
 from requestlogs.records import Record, TokenCounts
 from requestlogs.writer import records_store
 from tests.builders import NOW, make_account
 from tests.codexproxy.browsing import browser
 from usage.models import CurrentWindow
-from usage.pace import Forecast
+from usage.pace import Forecast, Pace
 
 pytestmark = pytest.mark.django_db
 
@@ -126,6 +126,32 @@ def test_the_forecast_is_a_sentence() -> None:
     assert forecast_words(Forecast(saved_at=at + 60), now) == (
         "At the present rate the reset at 2026-11-20 12:01 UTC saves it."
     )
-    assert forecast_words(Forecast(dry_at=at + 3600, saved_at=at + 60), now).endswith(
+    assert forecast_words(Forecast(dry_at=at + 3600, postponed_at=at + 60), now).endswith(
         "although the reset at 2026-11-20 12:01 UTC gives some back."
     )
+    assert forecast_words(Forecast(dry_at=at + 3600, too_late_at=at + 7200), now).endswith(
+        "in 1 h; the next reset, at 2026-11-20 14:00 UTC, does not save it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("pace", "words"),
+    [
+        (None, ""),
+        (Pace(60, 2), "Even use would be at 40 % left, and so it is."),
+        (Pace(60, 20), "It is used faster than evenly: even use would be at 40 % left."),
+        (Pace(60, -20), "It is used more slowly than evenly: even use would be at 40 % left."),
+    ],
+)
+def test_the_pace_is_a_sentence(pace: Pace | None, words: str) -> None:
+    assert pace_words(pace) == words
+
+
+def test_the_week_of_the_pool_has_its_pace() -> None:
+    now = timezone.now()
+    for name, status in (("a", "active"), ("b", "paused")):
+        CurrentWindow.objects.create(
+            account=make_account(name, status=status), window="secondary", used_percent=80,
+            window_minutes=10_080, reset_at=now + timedelta(days=3.5), recorded_at=now,
+        )  # fmt: skip
+    assert page().count("It is used faster than evenly: even use would be at 50 % left.") == 1
