@@ -28,8 +28,13 @@ _CLIENT_PATHS = re.compile(r"/(?:(?:v1|backend-api)(?:/|$)|api/codex/usage/?$)")
 
 async def _by_path(scope: Any, receive: Any, send: Any) -> None:
     # Channels' URLRouter copies the scope for each request, and its match costs as much as all of ours does.
-    to_client_path = _CLIENT_PATHS.match(scope["path"]) is not None
-    await (proxy_http if to_client_path else django_application)(scope, receive, send)
+    if _CLIENT_PATHS.match(scope["path"]) is not None:
+        await proxy_http(scope, receive, send)
+        return
+    # SECURITY: Daphne lets every client say below which path this is mounted (`Daphne-Root-Path`). The gate
+    # would then judge another address than the one that is served, so nobody's word for it counts.
+    scope["root_path"] = ""
+    await django_application(scope, receive, send)
 
 
 application = ProtocolTypeRouter({"http": _by_path, "websocket": proxy_websocket})

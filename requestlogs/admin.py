@@ -14,6 +14,7 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 from django.utils import timezone
 
+from accounts import audit
 from accounts.models import Account
 from codexproxy.admin_base import (
     UNKNOWN,
@@ -179,6 +180,7 @@ class RequestRecordAdmin(ReadOnlyModelAdmin):
     def export(self, request: HttpRequest) -> StreamingHttpResponse:
         """What the list is filtered to, as a file."""
         rows = self.get_changelist_instance(request).get_queryset(request).order_by("-pk")
+        audit.record("requests_exported", detail=request.GET.urlencode())
         return StreamingHttpResponse(
             csv_lines(rows),
             content_type="text/csv; charset=utf-8",

@@ -113,7 +113,8 @@ class PriceBook:
         if entry is None or "standard" not in entry:
             return None
         standard = _rates(entry["standard"])
-        if tier in ("priority", "fast"):
+        # What is faster still has no price of its own; it is no cheaper.
+        if tier in ("priority", "fast", "ultrafast"):
             if "priority" in entry:
                 return _rates(entry["priority"])
             if "priority_multiplier" in entry:

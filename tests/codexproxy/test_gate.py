@@ -236,3 +236,9 @@ def test_no_tokens_are_handed_out_while_a_lock_is_shut() -> None:
     lock_with_password()
     assert browser().post("/api/accounts/acc_1/export/auth").status_code == 401
     assert browser().post("/admin/accounts/account/acc_5F1/export/").status_code == 302
+
+
+def test_a_path_that_the_project_is_mounted_below_changes_nothing() -> None:
+    lock_with_password()
+    response = browser().get("/api/whoami", SCRIPT_NAME="/static")
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "authentication_required")

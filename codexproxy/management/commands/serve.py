@@ -114,6 +114,8 @@ def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
         body_limit=limits.body_limit,
         bodies_in_flight_limit=limits.BODIES_IN_FLIGHT_LIMIT,
         busy_retry_after_s=limits.BUSY_RETRY_AFTER_S,
+        is_apart=limits.is_dashboards,
+        bodies_apart_limit=limits.DASHBOARD_BODIES_IN_FLIGHT_LIMIT,
         admit=refusal_before_body,
     )
     lifespan = Lifespan(
