@@ -18,9 +18,10 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_POST
 
 from accounts import auth_file, exporting, groups, services, tokens
+from accounts.buttons import button_context
 from accounts.identity import workspace_words
 from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, JobRun
-from accounts.sign_in_admin import SignInPages, sign_in_url
+from accounts.sign_in_admin import SignInPages
 from codexproxy.admin_base import (
     ModelAdmin,
     ReadOnlyModelAdmin,
@@ -194,7 +195,7 @@ class AccountAdmin(ModelAdmin):
 
     @display(description="actions")
     def buttons(self, account: Account) -> str:
-        return render_to_string("admin/accounts/account/buttons.html", _button_context(account))
+        return render_to_string("admin/accounts/account/buttons.html", button_context(account))
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_POST(self.act))
@@ -220,6 +221,8 @@ class AccountAdmin(ModelAdmin):
         if account is None or verb not in _VERBS:
             raise Http404
         self._act_on(request, [account], verb)
+        if request.POST.get("stay") == "overview":
+            return HttpResponseRedirect(reverse("admin:index"))
         if "stay" in request.POST:
             return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[quote(account.pk)]))
         return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
@@ -316,7 +319,7 @@ class AccountAdmin(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         account = self.get_object(request, unquote(object_id))
-        context = {**(extra_context or {}), **(_button_context(account) if account else {})}
+        context = {**(extra_context or {}), **(button_context(account) if account else {})}
         context["show_save_and_add_another"] = False
         return super().change_view(request, object_id, form_url, context)
 
@@ -337,22 +340,6 @@ def _put_into(group: AccountGroup) -> Callable[[Any, HttpRequest, QuerySet[Accou
             messages.success(request, f"In the group {group.name} now: {len(account_ids)} more.")
 
     return put
-
-
-def _button_context(account: Account) -> dict[str, Any]:
-    def url(verb: str) -> str:
-        return reverse("admin:accounts_account_do", args=[quote(account.pk), verb])
-
-    is_paused = account.status == Account.Status.PAUSED
-    return {
-        "account": account,
-        "toggle_url": url("resume" if is_paused else "pause"),
-        "toggle_words": "Resume" if is_paused else "Pause",
-        "refresh_url": url("refresh"),
-        "sign_in_url": sign_in_url(account),
-        "probe_url": reverse("admin:account_probe", args=[quote(account.pk)]),
-        "export_url": reverse("admin:accounts_account_export", args=[quote(account.pk)]),
-    }
 
 
 # More would make a list that nobody can choose from; a group's own page takes any number of accounts.

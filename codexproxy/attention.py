@@ -20,6 +20,10 @@ _FORECASTS = (
 )
 
 
+# Readings come every minute; after so long something keeps them from coming.
+_STALE = timedelta(minutes=10)
+
+
 def notices(accounts: list[Account], expected: Mapping[str, Forecast], now: datetime) -> list[dict[str, Any]]:
     """What asks for the operator's attention, most urgent first; one calm line when nothing does."""
     accounts_url = reverse("admin:accounts_account_changelist")
@@ -42,9 +46,18 @@ def notices(accounts: list[Account], expected: Mapping[str, Forecast], now: date
         found.append(_notice(_nobody_serves(limited, now), "danger", accounts_url, "Show accounts"))
     elif limited:
         words = "1 account is" if len(limited) == 1 else f"{len(limited)} accounts are"
-        found.append(_notice(f"{words} at a limit; the others serve.", "warning"))
-    found += _forecasts(expected, now)
+        found.append(_notice(f"{words} at a limit; the others serve.", "warning", accounts_url, "Show"))
+    found += [*_forecasts(expected, now), *_stale(accounts, now)]
     return found or [_notice("All good: every account that is not paused can serve.", "good")]
+
+
+def _stale(accounts: list[Account], now: datetime) -> list[dict[str, Any]]:
+    """What is shown of the windows is not what is, when their usage could not be read for long."""
+    readings = [row.recorded_at for account in accounts for row in account.windows.all()]
+    if not readings or now - max(readings) < _STALE:
+        return []
+    words = f"The usage of the accounts was last read {duration_words(now - max(readings))} ago."
+    return [_notice(words, "warning", reverse("admin:accounts_jobrun_changelist"), "Background jobs")]
 
 
 def _sign_in_notice(lost: list[Account], accounts_url: str) -> dict[str, Any]:

@@ -127,7 +127,6 @@ class StickySessionAdmin(ModelAdmin):
     list_filter = ("derived",)
     search_fields = ("key", "account_id")
     ordering = ("-updated_at",)
-    show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -40,7 +40,7 @@ class Explanation:
         return first if first is not None and first.share_percent > 0 else None
 
 
-def explained(pool: Iterable[Candidate], ask: Ask, now: float) -> Explanation:
+def explained(pool: Iterable[Candidate], ask: Ask, now: float, *, draws: int = DRAWS) -> Explanation:
     """What the data plane's own choice would be, asked often enough to know its odds."""
     candidates = list(pool)
     rng = random.Random(0)
@@ -49,7 +49,7 @@ def explained(pool: Iterable[Candidate], ask: Ask, now: float) -> Explanation:
     shares: Counter[str] = Counter()
     if isinstance(first, Choice):
         shares[first.account_id] += 1
-        for _ in range(DRAWS - 1):
+        for _ in range(draws - 1):
             drawn = choose(candidates, ask, now, rng)
             if isinstance(drawn, Choice):
                 shares[drawn.account_id] += 1

@@ -45,3 +45,8 @@ def test_a_reset_that_comes_first_leaves_nothing_to_say() -> None:
 def test_a_pool_that_rests_leaves_nothing_to_say() -> None:
     used(make_account(), 60.0, 60.0, reset_at=NOW + timedelta(hours=4))
     assert told() == ["All good: every account that is not paused can serve."]
+
+
+def test_usage_that_was_not_read_for_long_is_told() -> None:
+    used(make_account(), 60.0, 60.0, reset_at=NOW + timedelta(hours=4))
+    assert told(NOW + timedelta(minutes=14)) == ["The usage of the accounts was last read 14 min ago."]
