@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.urls import reverse
+from django.utils.html import format_html
 
 from accounts.models import Account
 from accounts.sign_in_admin import sign_in_url
-from codexproxy.admin_base import duration_words
+from codexproxy.admin_base import duration_words, moment
 from usage.pace import Forecast
 
 # window, its name, and how far ahead its end is worth a word.
@@ -77,8 +78,8 @@ def _nobody_serves(limited: list[Account], now: datetime) -> str:
     first = min(ends)
     if first <= now:
         return "Every account was at a limit; the first one is due again and the next request tries it."
-    return (
-        f"No account can serve before {first:%Y-%m-%d %H:%M} UTC (in {duration_words(first - now)}): limits."
+    return format_html(
+        "No account can serve before {} (in {}): limits.", moment(first), duration_words(first - now)
     )
 
 
@@ -95,6 +96,11 @@ def _forecasts(expected: Mapping[str, Forecast], now: datetime) -> list[dict[str
         dry = expected.get(window, Forecast()).dry_at
         if dry is not None and dry - now.timestamp() < horizon.total_seconds():
             dry_at = datetime.fromtimestamp(dry, UTC)
-            words = f"At the present rate {name} of the pool is used up in {duration_words(dry_at - now)}"
-            found.append(_notice(f"{words} (about {dry_at:%Y-%m-%d %H:%M} UTC).", "warning"))
+            words = format_html(
+                "At the present rate {} of the pool is used up in {} (about {}).",
+                name,
+                duration_words(dry_at - now),
+                moment(dry_at),
+            )
+            found.append(_notice(words, "warning"))
     return found

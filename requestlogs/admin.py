@@ -25,10 +25,8 @@ from codexproxy.admin_base import (
 )
 from requestlogs.export import csv_lines
 from requestlogs.models import RequestRecord
+from requestlogs.selectors import recent_models
 
-# A list of models that were never used for days would only be in the way, and a DISTINCT over the
-# whole table takes seconds.
-_ROWS_FOR_MODEL_NAMES = 2_000
 _SLOW_S = (5, 10, 30)
 # Links to what is looked at most often.
 _VIEWS = (
@@ -64,8 +62,7 @@ class ModelFilter(admin.SimpleListFilter):
     parameter_name = "model"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        recent = RequestRecord.objects.order_by("-id").values_list("model", flat=True)[:_ROWS_FOR_MODEL_NAMES]
-        return [(name, name) for name in sorted({name for name in recent if name})]
+        return [(name, name) for name in recent_models()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[RequestRecord]) -> QuerySet[RequestRecord]:
         return queryset.filter(model=self.value()) if self.value() else queryset

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.utils.html import strip_tags
 
 from accounts.models import Account
 from codexproxy.attention import notices
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 def told(now: datetime = NOW) -> list[str]:
     accounts = list(Account.objects.prefetch_related("windows"))
-    return [notice["text"] for notice in notices(accounts, forecasts(accounts, now), now)]
+    return [strip_tags(notice["text"]) for notice in notices(accounts, forecasts(accounts, now), now)]
 
 
 def used(account: Account, *percents: float, **fields: Any) -> None:
