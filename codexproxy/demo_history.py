@@ -60,7 +60,7 @@ def _request(chance: random.Random, number: int, at: datetime, account_ids: list
         latency_ms=last_ms,
         routing={"why": "a row of the demo's invented history"},
     )
-    attempt = AttemptRecord(account_id, 2, "ok", status=200, ended_ms=last_ms)
+    attempt = AttemptRecord(account_id, 2, "served", status=200, ended_ms=last_ms)
     fate = chance.random()
     if fate < 0.05:
         _fail(record, attempt, "upstream_unavailable", 503)

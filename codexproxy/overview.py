@@ -20,7 +20,8 @@ from codexproxy.charts import sparkline
 from codexproxy.first_steps import first_steps
 from codexproxy.overview_charts import DEFAULT_SPLIT, SPLITS, Split, charts
 from codexproxy.pool_meters import pool_meters
-from proxy.models import ApiKey, Settings
+from proxy.key_selectors import names_of_keys
+from proxy.models import Settings
 from proxy.settings_services import settings_get
 from requestlogs.figures import Totals, top_error
 from requestlogs.models import RequestRecord
@@ -77,7 +78,7 @@ def _named_costs(
     if split.key == "account":
         names = {account.pk: account.display_name for account in accounts}
     elif split.key == "key":
-        names = dict(ApiKey.objects.values_list("pk", "name"))
+        names = names_of_keys()
     found = costs_by(split.field, span, now)
     return [(names.get(value) or str(value or split.without), costs) for value, costs in found.items()]
 

@@ -49,6 +49,10 @@ def _view(row: ApiKey, has_limits: bool, groups: Mapping[int, frozenset[str]]) -
     )
 
 
+def names_of_keys() -> dict[int, str]:
+    return dict(ApiKey.objects.values_list("pk", "name"))
+
+
 def bound_accounts(row: ApiKey, groups: Mapping[int, frozenset[str]]) -> frozenset[str] | None:
     """The accounts that a key may use, those of its groups among them; None: any."""
     if not row.is_bound:
