@@ -69,15 +69,16 @@ class AccountAdmin(ModelAdmin):
     list_display = (
         "name",
         "workspace",
-        "plan_type",
         "state",
         "five_hours",
         "week",
-        "last_refresh",
         "token_expiry",
         "buttons",
     )
     list_filter = ("status", PlanFilter, "groups")
+    empty_title = "No accounts yet."
+    empty_words = "Accounts are the ChatGPT sign-ins that requests are spread over."
+    add_words = "Add account"
     search_fields = ("email", "alias")
     ordering = ("email", "id")
     list_fullwidth = True
@@ -355,6 +356,9 @@ _VERBS: dict[str, tuple[str, Callable[[Account], object]]] = {
 @admin.register(AccountGroup)
 class AccountGroupAdmin(ModelAdmin):
     list_display = ("name", "members")
+    empty_title = "No groups yet."
+    empty_words = "A group is a name for some accounts: to filter by, and to bind API keys to."
+    add_words = "Add group"
     search_fields = ("name",)
     fields = ("name", "accounts")
 
@@ -389,6 +393,8 @@ class AccountGroupAdmin(ModelAdmin):
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyModelAdmin):
     list_display = ("moment", "actor", "address", "action", "subject", "detail")
+    empty_title = "Nobody has changed anything yet."
+    empty_words = "Whatever is changed, signed in to or handed out is written down here, with who did it."
     list_filter = ("action", "actor")
     list_fullwidth = True
     search_fields = ("actor", "address", "subject", "detail")
@@ -402,4 +408,6 @@ class AuditEventAdmin(ReadOnlyModelAdmin):
 @admin.register(JobRun)
 class JobRunAdmin(ReadOnlyModelAdmin):
     list_display = ("name", "started_at", "ended_at", "error")
+    empty_title = "No job has run yet."
+    empty_words = "Reading usage, renewing tokens, tidying up: the last run of each job is here."
     ordering = ("name",)

@@ -51,6 +51,9 @@ class LimitInline(TabularInline):
 class ApiKeyAdmin(ModelAdmin):
     form = ApiKeyForm
     list_display = ("name", "shown", "state", "models", "limits", "last_used", "expires", "buttons")
+    empty_title = "No API keys yet."
+    empty_words = "A key lets a program in from anywhere, within limits. On this machine none is needed."
+    add_words = "Add API key"
     list_filter = ("enabled",)
     search_fields = ("name", "note", "prefix")
     list_fullwidth = True

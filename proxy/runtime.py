@@ -39,6 +39,7 @@ from proxy.routing import Candidate
 from proxy.selectors import (
     candidate_views,
     load_snapshot,
+    purged_conversations,
     remembered_catalogues,
     remembered_conversation,
     remembered_conversations,
@@ -240,6 +241,8 @@ class Runtime:
 
     async def refresh_snapshot(self) -> None:
         snapshot = await self.threads.snapshots.run(load_snapshot)
+        for key, at in await self.threads.snapshots.run(purged_conversations):
+            self.affinity.purge(key, at)
         self.pool.swap(snapshot)
         self.gatekeeper.take(snapshot.access)
         self.affinity.ages = snapshot.settings.ages

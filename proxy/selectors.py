@@ -128,15 +128,21 @@ def _seconds(moment: datetime | None) -> float | None:
 def remembered_conversations() -> list[tuple[str, Entry]]:
     """The newest conversations, oldest first, for a process that starts."""
     since = timezone.now() - timedelta(seconds=_settings(_settings_row()).ages.named_s)
-    rows = StickySession.objects.filter(updated_at__gte=since).order_by("-updated_at")[
-        : limits.AFFINITY_ENTRIES
-    ]
+    kept = StickySession.objects.filter(updated_at__gte=since).exclude(account_id="")
+    rows = kept.order_by("-updated_at")[: limits.AFFINITY_ENTRIES]
     return [(row.key, _entry(row)) for row in reversed(rows)]
 
 
 def remembered_conversation(key: str) -> Entry | None:
-    row = StickySession.objects.filter(pk=key).first()
+    row = StickySession.objects.filter(pk=key).exclude(account_id="").first()
     return _entry(row) if row else None
+
+
+def purged_conversations() -> list[tuple[str, float]]:
+    """Those that were taken off their accounts lately, and when."""
+    since = timezone.now() - timedelta(seconds=limits.PURGED_SINCE_S)
+    rows = StickySession.objects.filter(account_id="", updated_at__gte=since)
+    return [(key, at.timestamp()) for key, at in rows.values_list("pk", "updated_at")]
 
 
 def _entry(row: StickySession) -> Entry:

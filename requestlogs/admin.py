@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.html import format_html
 
 from accounts.models import Account
 from codexproxy.admin_base import (
@@ -46,10 +47,10 @@ _SHORTEST_MS = 50
 # Links to what is looked at most often.
 _VIEWS = (
     ("All", ""),
-    ("Failed, last 24 hours", "outcome=failed&period=24h"),
-    ("Slow first token, last 24 hours", "slower=10&period=24h"),
-    ("More than one attempt, last 7 days", "attempts=several&period=7d"),
-    ("Cancelled, last 7 days", "outcome=cancelled&period=7d"),
+    ("Failed, 24 h", "outcome=failed&period=24h"),
+    ("Slow first token, 24 h", "slower=10&period=24h"),
+    ("Several attempts, 7 d", "attempts=several&period=7d"),
+    ("Cancelled, 7 d", "outcome=cancelled&period=7d"),
 )
 
 
@@ -57,8 +58,7 @@ _VIEWS = (
 class RequestRecordAdmin(ReadOnlyModelAdmin):
     list_display = (
         "time",
-        "account_name",
-        "key",
+        "served",
         "asked",
         "outcome",
         "first_token",
@@ -173,6 +173,13 @@ class RequestRecordAdmin(ReadOnlyModelAdmin):
     def account_name(self, record: RequestRecord) -> str:
         return str(getattr(record, "found_name", None) or record.account_id or UNKNOWN)
 
+    @display(description="account, API key")
+    def served(self, record: RequestRecord) -> str:
+        return render_to_string(
+            "admin/requestlogs/requestrecord/served.html",
+            {"account": self.account_name(record), "key": self.key(record) if record.api_key_id else ""},
+        )
+
     @display(description="status")
     def outcome(self, record: RequestRecord) -> str:
         return render_to_string("admin/requestlogs/requestrecord/outcome.html", {"record": record})
@@ -206,13 +213,15 @@ class RequestRecordAdmin(ReadOnlyModelAdmin):
     def moment(self, record: RequestRecord) -> str:
         return moment(record.requested_at, seconds=True)
 
-    @display(description="tokens in (cached) / out")
+    @display(description="tokens in (cached), out")
     def tokens(self, record: RequestRecord) -> str:
         return render_to_string("admin/requestlogs/requestrecord/tokens.html", {"record": record})
 
     @display(description="cost")
     def cost(self, record: RequestRecord) -> str:
-        return UNKNOWN if record.cost_usd is None else f"${record.cost_usd:.4f}"
+        if record.cost_usd is None:
+            return UNKNOWN
+        return format_html('<span class="cp-number">${}</span>', f"{record.cost_usd:.4f}")
 
 
 def _key_name() -> Case:

@@ -44,9 +44,8 @@ def found(query: str) -> list[str]:
 def test_an_outcome_means_what_it_means_in_the_json(query: str, names: list[str]) -> None:
     make_record("answered")
     make_record("cancelled", status="cancelled")
-    for name, code in (
-        ("limit", "usage_limit_reached"), ("quota", "insufficient_quota"), ("other", "server_error"), ("no-code", None)
-    ):  # fmt: skip
+    codes = {"limit": "usage_limit_reached", "quota": "insufficient_quota", "other": "server_error"}
+    for name, code in {**codes, "no-code": None}.items():
         make_record(name, status="error", error_code=code)
     assert found(query) == names
 
