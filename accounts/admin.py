@@ -28,6 +28,8 @@ from codexproxy.admin_base import (
     TabularInline,
     action,
     display,
+    duration_words,
+    moment,
     percent_meter,
     status_badge,
     time_cell,
@@ -393,6 +395,7 @@ class AccountGroupAdmin(ModelAdmin):
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyModelAdmin):
     list_display = ("moment", "actor", "address", "action", "subject", "detail")
+    counted = "entries"
     empty_title = "Nobody has changed anything yet."
     empty_words = "Whatever is changed, signed in to or handed out is written down here, with who did it."
     list_filter = ("action", "actor")
@@ -400,14 +403,25 @@ class AuditEventAdmin(ReadOnlyModelAdmin):
     search_fields = ("actor", "address", "subject", "detail")
     ordering = ("-at", "-pk")
 
-    @display(description="at (UTC)", ordering="at")
+    @display(description="at", ordering="at")
     def moment(self, event: AuditEvent) -> str:
-        return f"{event.at:%Y-%m-%d %H:%M:%S}"
+        return moment(event.at, seconds=True)
 
 
 @admin.register(JobRun)
 class JobRunAdmin(ReadOnlyModelAdmin):
-    list_display = ("name", "started_at", "ended_at", "error")
+    list_display = ("name", "started", "took", "error")
+    counted = "jobs"
     empty_title = "No job has run yet."
     empty_words = "Reading usage, renewing tokens, tidying up: the last run of each job is here."
     ordering = ("name",)
+
+    @display(description="last run", ordering="started_at")
+    def started(self, run: JobRun) -> str:
+        return time_cell(run.started_at, timezone.now())
+
+    @display(description="took")
+    def took(self, run: JobRun) -> str:
+        if run.ended_at is None or run.ended_at < run.started_at:
+            return "runs now"
+        return duration_words(run.ended_at - run.started_at)

@@ -44,8 +44,10 @@ class SettingsAdmin(ModelAdmin):
             "Routing",
             {
                 "fields": ("routing_strategy", "prefer_earlier_reset"),
-                "description": "Which account serves a request. Takes effect within 1 s, for conversations "
-                "that begin after it.",
+                "description": "Which account serves a request. Capacity weighted is recommended: large and "
+                "fresh accounts get more, and all of them last about equally long. Usage weighted keeps them "
+                "equally used, whatever their size; round robin takes turns. Takes effect within 1 s, for "
+                "conversations that begin after it.",
             },
         ),
         (
@@ -135,6 +137,7 @@ class StickySessionAdmin(ModelAdmin):
 
     list_display = ("name", "account", "recognised", "last_used", "begun")
     list_filter = ("derived",)
+    counted = "conversations"
     empty_title = "No conversations yet."
     empty_words = "A conversation stays on the account that serves it, which keeps its prompt cache warm."
     empty_link = ("admin:connect", "Connect a client")
@@ -184,9 +187,7 @@ class StickySessionAdmin(ModelAdmin):
         """All that were not used for a while, or all there are."""
         length = _PURGES.get(request.POST.get("older_than", ""))
         if length is None:
-            self.message_user(
-                request, "Choose which conversations to take off their accounts.", messages.ERROR
-            )
+            self.message_user(request, "Choose which conversations are meant.", messages.ERROR)
         else:
             rows = StickySession.objects.filter(updated_at__lte=timezone.now() - length)
             count = conversations_purge(rows)

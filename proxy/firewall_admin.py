@@ -62,6 +62,7 @@ class EntryForm(forms.Form):
 @admin.register(FirewallEntry)
 class FirewallEntryAdmin(ModelAdmin):
     list_display = ("network", "note", "created_at")
+    counted = "addresses and networks"
     empty_title = "The list is empty: every address may connect."
     empty_words = "With the first entry, only the addresses and networks on the list may."
     add_words = "Add address or network"

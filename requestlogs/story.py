@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -45,8 +46,11 @@ def story(record: RequestRecord, names: Mapping[str, str], prices: PriceBook) ->
         "attempts": attempts,
         "moments": moments(record, attempts),
         "stretches": stretches(attempts, record.latency_ms, record.first_token_ms),
-        "why": routing.get("why", ""),
-        "passed_over": _named(routing.get("passed_over"), names),
+        "why": _in_words(routing.get("why")),
+        "passed_over": [
+            {**entry, "until": _until(entry.get("until"))}
+            for entry in _named(routing.get("passed_over"), names)
+        ],
         "hint": _hint(record),
         "cost": cost_words(record, prices),
     }
@@ -59,6 +63,19 @@ def _named(entries: object, names: Mapping[str, str]) -> list[dict[str, Any]]:
         {**entry, "account": names.get(str(entry.get("account_id")), entry.get("account_id"))}
         for entry in found
     ]
+
+
+def _in_words(why: object) -> str:
+    """Strategies stand in the rows by their names in the settings."""
+    return str(why or "").replace("_", " ")
+
+
+def _until(value: object) -> datetime | None:
+    """Rows hold unix seconds."""
+    try:
+        return datetime.fromtimestamp(float(value), UTC) if isinstance(value, (int, float)) else None
+    except (OverflowError, OSError, ValueError):
+        return None
 
 
 def _hint(record: RequestRecord) -> Hint | None:
@@ -115,7 +132,8 @@ def stretches(
         began, ended = _ms(attempt.get("started_ms")), _ms(attempt.get("ended_ms"))
         if began is None:
             continue
-        end = latency_ms if ended is None else ended
+        # Whoever serves does so to the end.
+        end = latency_ms if ended is None or _has_served(attempt) else ended
         edges.append((at, began, "wait", "waited here"))
         if not _has_served(attempt):
             edges.append((began, end, "bad", f"{attempt['account']}, in vain"))

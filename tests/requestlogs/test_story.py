@@ -7,6 +7,7 @@ from typing import Any
 
 from requestlogs.models import RequestRecord
 from requestlogs.story import cost_words, moments, story, stretches
+from tests.builders import NOW
 from usage.pricing import PUBLISHED, OwnPrice, PriceBook
 
 NAMES = {"a": "Ann", "b": "Bob"}
@@ -84,3 +85,15 @@ def test_a_cost_of_other_prices_is_not_explained_by_those_of_now() -> None:
     own = OwnPrice("gpt-5.1", "standard", Decimal(2), None, Decimal(20))
     assert cost_words(priced("0.067500"), PriceBook([own])) == ""
     assert cost_words(record(model="unheard-of"), PUBLISHED) == ""
+
+
+def test_the_choice_is_told_in_words_and_until_when_as_a_moment() -> None:
+    passed = [
+        {"account_id": "a", "reason": "usage limit reached", "until": NOW.timestamp()},
+        {"account_id": "b", "reason": "paused", "until": None},
+        {"account_id": "c", "reason": "odd", "until": 1e400},
+    ]
+    routing = {"why": "chosen by capacity_weighted", "passed_over": passed}
+    found = story(record(routing=routing), NAMES, PUBLISHED)
+    assert found["why"] == "chosen by capacity weighted"
+    assert [entry["until"] for entry in found["passed_over"]] == [NOW, None, None]
