@@ -95,7 +95,7 @@ def test_it_takes_few_queries_however_much_there_is(
     for number in range(15):
         reading(make_account(f"a{number}"), number)
         store(model=f"gpt-5.{number}", account_id=f"a{number}")
-    for query in ("", "?range=1h", "?range=30d"):
+    for query in ("", "?range=1h", "?range=30d", "?by=model", "?range=1h&by=key"):
         with django_assert_max_num_queries(12):
             page(query)
 
