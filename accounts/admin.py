@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -14,6 +15,7 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_POST
 
@@ -33,8 +35,11 @@ from codexproxy.admin_base import (
     percent_meter,
     status_badge,
     time_cell,
+    window_cell,
     windows_of,
 )
+
+GroupAction = Callable[[Any, HttpRequest, QuerySet[Account]], None]
 
 
 class PlanFilter(admin.SimpleListFilter):
@@ -84,7 +89,14 @@ class AccountAdmin(ModelAdmin):
     search_fields = ("email", "alias")
     ordering = ("email", "id")
     list_fullwidth = True
-    actions = ("pause_selected", "resume_selected", "refresh_selected")
+    actions = (
+        "pause_selected",
+        "resume_selected",
+        "refresh_selected",
+        "burn_first_selected",
+        "normal_selected",
+        "preserve_selected",
+    )
     inlines = (EventInline,)
     change_form_outer_before_template = "admin/accounts/account/toolbar.html"
     fieldsets = (
@@ -146,11 +158,11 @@ class AccountAdmin(ModelAdmin):
 
     @display(description="5 hours")
     def five_hours(self, account: Account) -> str:
-        return percent_meter(windows_of(account, timezone.now())[0])
+        return percent_meter(window_cell(account, "primary", timezone.now()))
 
     @display(description="week")
     def week(self, account: Account) -> str:
-        return percent_meter(windows_of(account, timezone.now())[1])
+        return percent_meter(window_cell(account, "secondary", timezone.now()))
 
     @display(description="windows")
     def windows(self, account: Account) -> str:
@@ -178,7 +190,7 @@ class AccountAdmin(ModelAdmin):
         ):
             return "none until it is signed in again"
         expires_at = getattr(account, "token_expires_at", None)
-        return time_cell(tokens.next_refresh_at(expires_at, refreshed_at), timezone.now())
+        return time_cell(tokens.next_refresh_at(account.pk, expires_at, refreshed_at), timezone.now())
 
     @display(description="groups")
     def in_groups(self, account: Account) -> str:
@@ -190,7 +202,11 @@ class AccountAdmin(ModelAdmin):
         if not source:
             return "–"
         is_verified = getattr(account, "token_rotated_at", None) is not None
-        return str(source) if is_verified else f"{source}; its refresh token is not verified yet"
+        return (
+            str(source)
+            if is_verified
+            else f"{source}; its refresh token is not verified yet (Refresh token tries it)"
+        )
 
     @display(description="generation")
     def generation(self, account: Account) -> str:
@@ -284,12 +300,27 @@ class AccountAdmin(ModelAdmin):
     def refresh_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
         self._act_on(request, list(queryset), "refresh")
 
+    @action(description="Route: burn first")
+    def burn_first_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self._act_on(request, list(queryset), "burn_first")
+
+    @action(description="Route: normal")
+    def normal_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self._act_on(request, list(queryset), "normal")
+
+    @action(description="Route: preserve")
+    def preserve_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self._act_on(request, list(queryset), "preserve")
+
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """And one for each group: the accounts that are marked are put into it."""
+        """And one for each group: the accounts that are marked are put into it, or out of the one shown."""
         actions: dict[str, Any] = super().get_actions(request)
         for group in AccountGroup.objects.order_by("name")[:_MOST_GROUP_ACTIONS]:
             name = f"into_group_{group.pk}"
             actions[name] = (_put_into(group), name, f"Put into the group {group.name}")
+            if request.GET.get("groups__id__exact") == str(group.pk):
+                name = f"out_of_group_{group.pk}"
+                actions[name] = (_take_out_of(group), name, f"Take out of the group {group.name}")
         return actions
 
     def save_model(self, request: HttpRequest, obj: Account, form: ModelForm[Any], change: bool) -> None:
@@ -332,17 +363,33 @@ class AccountAdmin(ModelAdmin):
         return self._sign_in_pages.add(request)
 
 
-def _put_into(group: AccountGroup) -> Callable[[Any, HttpRequest, QuerySet[Account]], None]:
-    def put(model_admin: Any, request: HttpRequest, queryset: QuerySet[Account]) -> None:
-        account_ids = list(queryset.values_list("pk", flat=True))
+def _put_into(group: AccountGroup) -> GroupAction:
+    return _regroup(group, groups.group_add, f"Put into the group {group.name}")
+
+
+def _take_out_of(group: AccountGroup) -> GroupAction:
+    return _regroup(group, groups.group_remove, f"Taken out of the group {group.name}")
+
+
+def _regroup(group: AccountGroup, change: Callable[..., object], done_words: str) -> GroupAction:
+    def act(model_admin: Any, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        accounts = list(queryset)
         try:
-            groups.group_add(group_id=group.pk, account_ids=account_ids)
+            change(group_id=group.pk, account_ids=[account.pk for account in accounts])
         except AccountGroup.DoesNotExist:
             messages.warning(request, f"The group {group.name} is gone.")
         else:
-            messages.success(request, f"In the group {group.name} now: {len(account_ids)} more.")
+            names = ", ".join(account.display_name for account in accounts)
+            messages.success(request, f"{done_words}: {names}")
 
-    return put
+    return act
+
+
+def _route(policy: str, account: Account) -> Account:
+    """The reserve stays as it is."""
+    return services.account_route(
+        account_id=account.pk, policy=policy, stop_at_percent=account.stop_at_percent
+    )
 
 
 # More would make a list that nobody can choose from; a group's own page takes any number of accounts.
@@ -352,6 +399,10 @@ _VERBS: dict[str, tuple[str, Callable[[Account], object]]] = {
     "pause": ("Paused", lambda account: services.account_pause(account_id=account.pk)),
     "resume": ("Resumed", lambda account: services.account_resume(account_id=account.pk)),
     "refresh": ("Token refreshed", lambda account: tokens.refresh_now(account_id=account.pk)),
+    **{
+        policy.value: (f"Routed as {policy.value.replace('_', ' ')}", partial(_route, policy.value))
+        for policy in Account.RoutingPolicy
+    },
 }
 
 
@@ -390,6 +441,28 @@ class AccountGroupAdmin(ModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccountGroup]) -> None:
         for group_id in list(queryset.values_list("pk", flat=True)):
             groups.group_delete(group_id=group_id)
+
+
+@admin.register(AccountEvent)
+class AccountEventAdmin(ReadOnlyModelAdmin):
+    """What happened to all accounts, newest first."""
+
+    list_display = ("moment", "whose", "kind", "detail")
+    list_filter = ("kind", ("account", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("account",)
+    list_fullwidth = True
+    search_fields = ("account__email", "account__alias", "detail")
+    ordering = ("-at", "-pk")
+    show_full_result_count = False
+
+    @display(description="at (UTC)", ordering="at")
+    def moment(self, event: AccountEvent) -> str:
+        return f"{event.at:%Y-%m-%d %H:%M:%S}"
+
+    @display(description="account", ordering="account__email")
+    def whose(self, event: AccountEvent) -> str:
+        url = reverse("admin:accounts_account_change", args=[quote(event.account_id)])
+        return format_html('<a class="cp-link" href="{}">{}</a>', url, event.account)
 
 
 @admin.register(AuditEvent)

@@ -12,7 +12,8 @@ from django.utils.html import format_html
 from accounts.models import Account
 from codexproxy.admin_base import compact, duration_words, moment
 from requestlogs.figures import WindowState, pool_window, window_state
-from usage.pace import Forecast
+from usage.pace import Forecast, Pace
+from usage.selectors import pool_weekly_pace
 
 _POOL_WINDOWS = (("primary", "5 hours"), ("secondary", "Week"))
 # Up to here an account's share is called bad, and fair; the meters' own thresholds.
@@ -60,12 +61,22 @@ def pool_meters(
                 "reset_at": pool.reset_at,
                 "reset": f"first reset in {duration_words(pool.reset_at - now)}" if pool.reset_at else "",
                 "shares": parts,
-                "even": even_percent(known, now),
+                **_even(name, accounts, known, now),
                 "value_text": f"{left} % left: {'; '.join(part.words for part in parts)}",
                 "forecast": forecast_words(expected.get(name), now),
             }
         )
     return found
+
+
+def _even(name: str, accounts: list[Account], known: list[State], now: datetime) -> dict[str, Any]:
+    """Where even use would be, for the bar and in a sentence."""
+    if name == "secondary":
+        pace = pool_weekly_pace(accounts, now)
+        even = None if pace is None else round(100 - pace.expected_percent)
+        return {"even": even, "pace": pace_words(pace)}
+    even = even_percent(known, now)
+    return {"even": even, "pace": "" if even is None else f"Even use would be at {even} % left."}
 
 
 def shares(known: Iterable[State]) -> list[Share]:
@@ -101,18 +112,37 @@ def even_percent(known: Iterable[State], now: datetime) -> int | None:
 def forecast_words(expected: Forecast | None, now: datetime) -> str:
     if expected is None:
         return ""
-    saved = moment(_at(expected.saved_at)) if expected.saved_at else ""
     if expected.dry_at is None:
-        if not saved:
+        if expected.saved_at is None:
             return "At the present rate it does not run dry."
-        return format_html("At the present rate the reset at {} saves it.", saved)
-    dry_at = _at(expected.dry_at)
-    words = format_html(
-        "At the present rate it runs dry at {}, in {}", moment(dry_at), duration_words(dry_at - now)
+        return format_html("At the present rate the reset at {} saves it.", _clock(expected.saved_at))
+    dry = format_html(
+        "At the present rate it runs dry at {}, in {}",
+        _clock(expected.dry_at),
+        duration_words(_at(expected.dry_at) - now),
     )
-    if not saved:
-        return format_html("{}.", words)
-    return format_html("{}, although the reset at {} gives some back.", words, saved)
+    if expected.postponed_at:
+        postponed = _clock(expected.postponed_at)
+        return format_html("{}, although the reset at {} gives some back.", dry, postponed)
+    if expected.too_late_at:
+        too_late = _clock(expected.too_late_at)
+        return format_html("{}; the next reset, at {}, does not save it.", dry, too_late)
+    return format_html("{}.", dry)
+
+
+def pace_words(pace: Pace | None) -> str:
+    if pace is None:
+        return ""
+    if pace.word == "even":
+        return f"Even use would be at {100 - pace.expected_percent:.0f} % left, and so it is."
+    even = f"even use would be at {100 - pace.expected_percent:.0f} % left"
+    if pace.word == "fast":
+        return f"It is used faster than evenly: {even}."
+    return f"It is used more slowly than evenly: {even}."
+
+
+def _clock(seconds: float) -> str:
+    return moment(_at(seconds))
 
 
 def _at(seconds: float) -> datetime:

@@ -114,7 +114,8 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
         # The application has its body: a stream of hours must not keep a second copy of it.
         self.content = io.BytesIO()
         if self.transport is None:
-            # It became a websocket, which has the connection now.
+            # It became a websocket, which has the connection now: nobody will say that this has ended.
+            self._release()
             self.server.channels.discard(self.channel)
 
     def _release(self) -> None:
@@ -195,12 +196,18 @@ class ProxyChannel(_HTTPChannel):  # type: ignore[misc]
         self.factory.server.channels.discard(self)
         super().connectionLost(reason)
 
+    def isSecure(self) -> bool:  # noqa: N802
+        # TLS is the reverse proxy's. Twisted's asks its component registry, for each request.
+        return False
+
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         self._received += len(data)
-        if self._pace is None and not self._handlingRequest:
+        super().dataReceived(data)
+        # Nearly every request has come whole by now, and needs no timer.
+        is_coming = not self._handlingRequest and (self.requests or self._buffer)
+        if is_coming and self._pace is None and self.transport.connected:
             self._received = len(data)
             self._pace = reactor.callLater(self.factory.server.options.pace_s, self._judge_pace)
-        super().dataReceived(data)
 
     def allContentReceived(self) -> None:  # noqa: N802
         self._has_come()

@@ -218,7 +218,7 @@ class StickySessionAdmin(ModelAdmin):
 def cache_story(conversation: str) -> dict[str, Any]:
     """How much came from the prompt cache, and what each change of account has cost of it."""
     turns = conversation_turns(conversation)
-    names = dict(Account.objects.values_list("pk", "alias"))
+    names = {pk: alias or email for pk, alias, email in Account.objects.values_list("pk", "alias", "email")}
     prices = price_book()
     rate = hit_rate(turns)
     return {

@@ -8,7 +8,7 @@ from codexproxy.http import TransportFailed
 from proxy import limits
 from proxy.attempts import Served, Services, Turn
 from proxy.figures import pool_window
-from proxy.headers import HeaderList, pool_limits, returned
+from proxy.headers import HeaderList, pool_limits, returned, server_timing
 from proxy.outcomes import UpstreamError, classify
 from proxy.sinks import Ending, Sink
 from proxy.sse import EventTooLarge
@@ -30,7 +30,10 @@ async def deliver(served: Served, sink: Sink, turn: Turn, services: Services) ->
     record.account_id = served.member.candidate.account_id
     record.first_token_ms = served.attempt.first_event_ms
     try:
-        await sink.begin([*returned(served.response.headers), *limit_headers(services)], served.first)
+        sent = [*returned(served.response.headers), *limit_headers(services)]
+        if record.split is not None:
+            sent.append(server_timing(record.split))
+        await sink.begin(sent, served.first)
         broken_off = await _relay(served, sink)
         error = _conclude(served, turn, services, broken_off)
         await sink.end(Ending(error, broken_off is None, served.stream.response_id))

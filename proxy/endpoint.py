@@ -46,7 +46,6 @@ async def _routed(call: Call) -> None:
 async def answered(call: Call, handler: Handler) -> None:
     """One call from its beginning to its end. Never raises for what a client or upstream does."""
     token = logged_request_id.set(call.record.request_id)
-    began = asyncio.get_running_loop().time()
     metrics().open_requests.inc()
     try:
         await handler(call)
@@ -68,7 +67,7 @@ async def answered(call: Call, handler: Handler) -> None:
         logged_request_id.reset(token)
         metrics().open_requests.dec()
         if call.is_recorded:
-            call.record.latency_ms = int((asyncio.get_running_loop().time() - began) * 1000)
+            call.record.latency_ms = int(call.record.elapsed_ms())
             call.record.status_code = call.answer.status
             metrics().observe(call.record)
             call.runtime.writer.put(call.record)

@@ -43,8 +43,9 @@ SOCKET_LIFETIME_S = 50 * 60.0
 SOCKETS_REFUSED_S = 300.0
 # Of what upstream says between two turns.
 IDLE_FRAMES = 16
-# A client's frames that wait for the running turn before no more are read.
-FRAMES_WAITING = 1
+# A client's frames that wait for the running turn before no more are read. While more are read, a client that
+# leaves is noticed.
+FRAMES_WAITING = 16
 
 # Towards the client.
 KEEP_ALIVE_S = 10.0

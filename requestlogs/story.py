@@ -46,6 +46,7 @@ def story(record: RequestRecord, names: Mapping[str, str], prices: PriceBook) ->
         "attempts": attempts,
         "moments": moments(record, attempts),
         "stretches": stretches(attempts, record.latency_ms, record.first_token_ms),
+        "split": record.split if isinstance(record.split, dict) else {},
         "why": _in_words(routing.get("why")),
         "passed_over": [
             {**entry, "until": _until(entry.get("until"))}

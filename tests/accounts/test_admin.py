@@ -124,6 +124,26 @@ def test_the_detail_shows_what_happened(browser: Client) -> None:
     assert "5 hours" in page
 
 
+def test_the_events_of_all_accounts_are_one_list(browser: Client) -> None:
+    for name in "ab":
+        account = make_account(name)
+        AccountEvent.objects.create(account=account, kind="rate_limited", detail=f"the limit of {name}")
+    events = f"{LIST}".replace("/account/", "/accountevent/")
+    page = browser.get(events).content.decode()
+    assert page.index("the limit of b") < page.index("the limit of a")
+    assert change_page(account) in page
+    page = browser.get(f"{events}?q=a@example.com").content.decode()
+    assert "the limit of a" in page
+    assert "the limit of b" not in page
+    assert browser.get(f"{events}add/").status_code == 403
+
+
+def test_who_pauses_an_account_is_in_its_timeline(browser: Client) -> None:
+    browser.post(button(make_account(), "pause"))
+    event = AccountEvent.objects.get()
+    assert (event.kind, event.detail) == ("paused", f"by {AuditEvent.objects.get().actor}")
+
+
 def test_the_alias_can_be_changed_and_what_upstream_tells_cannot(browser: Client) -> None:
     account = make_account()
     form = {
@@ -260,6 +280,21 @@ def test_an_account_says_whether_its_refresh_token_is_verified(browser: Client) 
     assert "not verified yet" not in browser.get(change_page(account)).content.decode()
 
 
+def test_the_list_marks_accounts_that_are_not_verified(browser: Client) -> None:
+    make_account()
+    assert "not verified" in browser.get(LIST).content.decode()
+    Credential.objects.update(rotated_at=timezone.now())
+    assert "not verified" not in browser.get(LIST).content.decode()
+
+
+@pytest.mark.parametrize("policy", Account.RoutingPolicy.values)
+def test_several_accounts_are_routed_at_once_and_keep_their_reserve(browser: Client, policy: str) -> None:
+    chosen = [make_account(name, stop_at_percent=80).pk for name in "ab"]
+    page = browser.post(LIST, {"action": f"{policy}_selected", "_selected_action": chosen}, follow=True)
+    assert "a@example.com, b@example.com" in page.content.decode()
+    assert set(Account.objects.values_list("routing_policy", "stop_at_percent")) == {(policy, 80)}
+
+
 def test_the_routing_of_an_account_can_be_changed_and_is_in_its_timeline(browser: Client) -> None:
     account = make_account()
     browser.post(change_page(account), edited(routing_policy="preserve", stop_at_percent="80"))
@@ -311,8 +346,9 @@ def test_an_export_asks_first_and_is_never_cached(browser: Client) -> None:
 
 def test_an_account_says_when_its_tokens_are_refreshed_next(browser: Client) -> None:
     account = make_account()
-    # Ten minutes before they end.
-    assert "in 4 h 50 min" in browser.get(change_page(account)).content.decode()
+    # Ten minutes before they end, and not with all others that end then.
+    page = browser.get(change_page(account)).content.decode()
+    assert re.search(r"in 4 h (2[0-9]|3[0-9]|4[0-9]|50) min", page)
     Account.objects.update(status=Account.Status.REAUTH_REQUIRED)
     assert "none until it is signed in again" in browser.get(change_page(account)).content.decode()
 

@@ -107,3 +107,13 @@ def test_it_takes_few_queries_however_much_there_is(
 )  # fmt: skip
 def test_a_change_is_told_in_words(value: float, before: float, words: str) -> None:
     assert change_words(value, before) == words
+
+
+def test_the_week_of_the_pool_has_its_pace() -> None:
+    now = timezone.now()
+    for name, status in (("a", "active"), ("b", "paused")):
+        CurrentWindow.objects.create(
+            account=make_account(name, status=status), window="secondary", used_percent=80,
+            window_minutes=10_080, reset_at=now + timedelta(days=3.5), recorded_at=now,
+        )  # fmt: skip
+    assert page().count("It is used faster than evenly: even use would be at 50 % left.") == 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from django.utils.html import strip_tags
 
 from accounts.models import Account
-from codexproxy.pool_meters import even_percent, forecast_words, shares
+from codexproxy.pool_meters import even_percent, forecast_words, pace_words, shares
 from requestlogs.figures import WindowState
 from tests.builders import NOW
-from usage.pace import Forecast
+from usage.pace import Forecast, Pace
 
 
 def state(name: str, used: float, capacity: float = 100, **fields: object) -> tuple[Account, WindowState]:
@@ -50,6 +51,22 @@ def test_the_forecast_is_a_sentence() -> None:
     assert words(Forecast(saved_at=at + 60)) == (
         "At the present rate the reset at 2026-11-20 12:01 UTC saves it."
     )
-    assert words(Forecast(dry_at=at + 3600, saved_at=at + 60)).endswith(
+    assert words(Forecast(dry_at=at + 3600, postponed_at=at + 60)).endswith(
         "although the reset at 2026-11-20 12:01 UTC gives some back."
     )
+    assert words(Forecast(dry_at=at + 3600, too_late_at=at + 7200)).endswith(
+        "in 1 h; the next reset, at 2026-11-20 14:00 UTC, does not save it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("pace", "words"),
+    [
+        (None, ""),
+        (Pace(60, 2), "Even use would be at 40 % left, and so it is."),
+        (Pace(60, 20), "It is used faster than evenly: even use would be at 40 % left."),
+        (Pace(60, -20), "It is used more slowly than evenly: even use would be at 40 % left."),
+    ],
+)
+def test_the_pace_is_a_sentence(pace: Pace | None, words: str) -> None:
+    assert pace_words(pace) == words

@@ -106,6 +106,7 @@ def test_the_detail_shows_attempts_and_why_this_account(browser: Client) -> None
             {"account_id": "a", "outcome": "usage_limit", "status": 429, "code": "usage_limit_reached",
              "started_ms": 2, "first_event_ms": None, "ended_ms": 80},
         ],
+        split={"queue": 0.31, "choose": 0.05, "connect": 4.2, "upstream": 80.5, "own": 0.62},
         routing={
             "why": "Most weekly credits left.",
             "passed_over": [{"account_id": "a", "reason": "at its weekly limit", "until": "18:40"}],
@@ -114,10 +115,11 @@ def test_the_detail_shows_attempts_and_why_this_account(browser: Client) -> None
     page = browser.get(f"{LIST}{record.pk}/change/").content.decode()
     for text in ("a@example.com", "usage_limit_reached", "Most weekly credits left.", "at its weekly limit"):
         assert text in page
+    assert "<strong>0.62 ms</strong>" in page
 
 
 def test_the_detail_survives_records_in_another_shape(browser: Client) -> None:
-    record = make_record(attempts={"odd": 1}, routing=[1])
+    record = make_record(attempts={"odd": 1}, routing=[1], split=[1])
     assert browser.get(f"{LIST}{record.pk}/change/").status_code == 200
 
 
