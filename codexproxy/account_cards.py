@@ -18,7 +18,7 @@ from proxy.routing import Ask
 from proxy.runtime import candidates_now
 
 # Enough to say "about 40 percent", for a page that is read again every ten seconds.
-_DRAWS = 200
+_DRAWS = 100
 
 
 @dataclass(frozen=True, slots=True)

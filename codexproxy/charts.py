@@ -38,6 +38,9 @@ class Row:
     """One part of the time, as a line of the table and as the words for its column."""
 
     at: datetime
+    # The same for the page, here since a template takes longer over it; a page has hundreds.
+    iso: str
+    utc: str
     cells: tuple[str, ...]
     words: str
     x: float
@@ -93,7 +96,7 @@ def stacked(
 def _row(n: int, at: datetime, series: Sequence[Series], words: Callable[[float], str], step: float) -> Row:
     cells = tuple(words(each.values[n]) for each in series)
     named = ", ".join(f"{each.name.lower()} {cell}" for each, cell in zip(series, cells, strict=True))
-    return Row(at, cells, named, round(n * step, 2), round(step, 2))
+    return Row(at, at.isoformat(), f"{at:%Y-%m-%d %H:%M} UTC", cells, named, round(n * step, 2), round(step, 2))
 
 
 def scale_end(highest: float) -> float:
