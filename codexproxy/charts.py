@@ -96,7 +96,9 @@ def stacked(
 def _row(n: int, at: datetime, series: Sequence[Series], words: Callable[[float], str], step: float) -> Row:
     cells = tuple(words(each.values[n]) for each in series)
     named = ", ".join(f"{each.name.lower()} {cell}" for each, cell in zip(series, cells, strict=True))
-    return Row(at, at.isoformat(), f"{at:%Y-%m-%d %H:%M} UTC", cells, named, round(n * step, 2), round(step, 2))
+    return Row(
+        at, at.isoformat(), f"{at:%Y-%m-%d %H:%M} UTC", cells, named, round(n * step, 2), round(step, 2)
+    )
 
 
 def scale_end(highest: float) -> float:
