@@ -237,8 +237,10 @@ class AccountAdmin(ModelAdmin):
         dashboard; Unfold's own row actions are links.
         """
         account = self.get_object(request, unquote(object_id))
-        if account is None or verb not in _VERBS:
+        if verb not in _VERBS:
             raise Http404
+        if account is None:
+            return self._gone(request)
         self._act_on(request, [account], verb)
         if request.POST.get("stay") == "overview":
             return HttpResponseRedirect(reverse("admin:index"))
@@ -246,11 +248,15 @@ class AccountAdmin(ModelAdmin):
             return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[quote(account.pk)]))
         return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
 
+    def _gone(self, request: HttpRequest) -> HttpResponse:
+        self.message_user(request, "This account is gone.", messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
+
     def export(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Asks first; a POST is the answer, and downloads the file."""
         account = self.get_object(request, unquote(object_id))
         if account is None:
-            raise Http404
+            return self._gone(request)
         shape = _SHAPES.get(request.POST.get("shape", ""))
         if request.method != "POST" or shape is None:
             context = {

@@ -196,10 +196,16 @@ def test_a_link_cannot_press_a_button(browser: Client) -> None:
     assert account.status == Account.Status.ACTIVE
 
 
-def test_an_unknown_button_or_account_is_not_found(browser: Client) -> None:
+def test_an_unknown_button_is_not_found(browser: Client) -> None:
     account = make_account()
     assert browser.post(button(account, "explode")).status_code == 404
-    assert browser.post(f"{LIST}nobody/do/pause/").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["do/pause/", "export/", "probe/"])
+def test_an_account_that_is_gone_is_a_message(browser: Client, path: str) -> None:
+    page = browser.post(f"{LIST}nobody/{path}", follow=True)
+    assert page.status_code == 200
+    assert "This account is gone." in page.content.decode()
 
 
 def test_the_list_offers_the_actions_for_several_accounts(browser: Client) -> None:
