@@ -101,6 +101,8 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+# Dates as everywhere else here, wherever Django writes them by itself.
+FORMAT_MODULE_PATH = ["codexproxy.formats"]
 
 STATIC_URL = "static/"
 # Static files are served from where the packages keep them: no collectstatic before the first start.
@@ -174,5 +176,6 @@ UNFOLD: dict[str, Any] = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("codexproxy/icon.svg")}
     ],
     "STYLES": [lambda request: static("codexproxy/ui.css")],
-    "SIDEBAR": {"navigation": "codexproxy.admin_site.navigation"},
+    "SCRIPTS": [lambda request: static("codexproxy/times.js")],
+    "SIDEBAR": {"navigation": "codexproxy.sidebar.navigation"},
 }

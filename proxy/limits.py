@@ -87,6 +87,8 @@ FOREIGN_ITEMS = 2_000
 AUDIT_DAYS = 365
 
 SNAPSHOT_POLL_S = 1.0
+# How long processes are told of conversations that were taken off their accounts.
+PURGED_SINCE_S = 600.0
 AFFINITY_FLUSH_S = 1.0
 RECORDS_WAITING = 10_000
 

@@ -96,6 +96,12 @@ class PriceBook:
         total = ((inputs - cached) * rates.input + cached * rates.cached + output * rates.output) / _MILLION
         return total.quantize(_MICRO) if total < _MOST_USD else None
 
+    def rates(self, model: str, service_tier: str | None, input_tokens: int) -> Rates | None:
+        """What a request of this size is counted at; None for an unknown model."""
+        return self._rates_for(
+            model.lower(), (service_tier or "").lower(), input_tokens > LONG_CONTEXT_TOKENS
+        )
+
     def table(self) -> list[PriceRow]:
         """Every model that has a price, by name."""
         return [
