@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,13 +25,24 @@ from tests.builders import make_account
 from tests.codexproxy.browsing import browser
 from tests.e2e.server import until
 from tests.e2e.test_adding_accounts import Person, come_back
-from tests.register.pool import CHAT, RESPONSES, Pool, arguments_in, chunks, completed, created, stream, text
+from tests.register.pool import (
+    CHAT,
+    NATIVE,
+    RESPONSES,
+    Pool,
+    arguments_in,
+    chunks,
+    completed,
+    created,
+    stream,
+    text,
+)
 from usage.capacity import PoolCapacity, pool_capacity
 from usage.selectors import current_windows
 from usage.services import sample_store
 from usage.windows import Sample, WindowReading
 
-LATER = 4_102_444_800
+COMPACT = RESPONSES + "/compact"
 XSS = "%3Cscript%3Ealert(1)%3C/script%3E"
 
 # --- H1: each sign-in belongs to whoever began it -------------------------------------------------
@@ -69,7 +81,8 @@ def test_h1_an_unknown_callback_fails_alone_and_its_words_are_escaped(pool: Pool
     person, other = Person(pool.server), Person(pool.server)
     begun, others = person.start("browser"), other.start("browser")
     before = exchanges(pool.sim)
-    assert come_back(f"{begun['callbackUrl']}?state=unknown&code=c").status == 400
+    unknown = come_back(f"{begun['callbackUrl']}?state=unknown&code=c")
+    assert (unknown.status, b"Login failed" in unknown.body) == (400, True)
     assert (person.status(), other.status()) == ("pending", "pending")
     (state,) = parse_qs(urlsplit(others["authorizationUrl"]).query)["state"]
     page = come_back(f"{begun['callbackUrl']}?state={state}&error=x&error_description={XSS}")
@@ -86,7 +99,8 @@ def test_h1_two_browser_sign_ins_share_one_callback_and_each_state_counts_once(p
     before = exchanges(pool.sim)
     for person, flow in zip(people, begun, strict=True):
         back = redirect_after(flow["authorizationUrl"], pool.account().account.id)
-        assert [come_back(back).status, come_back(back).status][0] == 200
+        first, again = come_back(back), come_back(back)
+        assert (first.status, again.status, b"Login failed" in again.body) == (200, 400, True)
         assert person.status(flow["flowId"]) == "success"
     assert exchanges(pool.sim) == before + 2
 
@@ -143,12 +157,35 @@ def test_h2_a_failure_in_the_stream_has_its_own_status(
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])
 def test_h2_a_status_of_upstream_is_kept(pool: Pool, status: int) -> None:
-    for path in (CHAT, RESPONSES, "/backend-api/codex/responses"):
+    for path in (CHAT, RESPONSES, NATIVE, COMPACT, NATIVE + "/compact"):
         member = pool.account()
         member.account.default = Fail(status, {"error": {"message": "x", "type": "t", "code": "c"}})
-        body: dict[str, Any] = {"model": "gpt-5.5", "stream": path.startswith("/backend"), "store": False}
+        body: dict[str, Any] = {"model": "gpt-5.5", "stream": path == NATIVE, "store": False}
         body["messages" if path == CHAT else "input"] = [{"role": "user", "content": "hi"}]
-        assert member.send("POST", path, body).status == status
+        assert member.send("POST", path, body).status == status, path
+
+
+def test_h2_a_gateway_s_502_has_the_status_of_its_code_in_a_chat(pool: Pool) -> None:
+    for code, status in (("rate_limit_exceeded", 429), ("invalid_request_error", 400), ("c", 502)):
+        member = pool.account()
+        member.account.default = Fail(502, {"error": {"message": "x", "type": "t", "code": code}})
+        assert (member.chat().status, code) == (status, code)
+
+
+def test_h2_the_error_object_is_kept_and_the_pool_s_limits_go_along(pool: Pool) -> None:
+    told = {"message": "m", "type": "invalid_request_error", "code": "too_long", "param": "input"}
+    for path in (CHAT, RESPONSES):
+        member = pool.account(FailEvent(told | {"plan_type": "plus"}))
+        answer = member.chat() if path == CHAT else member.respond()
+        assert (answer.status, answer.error) == (400, told | {"plan_type": "plus"})
+        assert answer.header("x-codex-primary-used-percent") is not None
+
+
+def test_h2_nobody_to_ask_is_a_503(pool: Pool) -> None:
+    member = pool.account()
+    assert pool.send("POST", f"/api/accounts/{member.id}/pause").status == 200
+    for answer in (member.chat(), member.respond()):
+        assert (answer.status, answer.error["code"]) == (503, "no_accounts")
 
 
 def test_h2_what_is_no_error_object_becomes_one(pool: Pool) -> None:
@@ -173,26 +210,39 @@ def test_h2_a_failure_behind_output_stays_in_its_stream(pool: Pool) -> None:
 # --- H3: what comes after a refreshed token is judged like anything else --------------------------
 
 
+def seconds_until(moment: Any) -> float:
+    """As either database gives a moment."""
+    found = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return float((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() - time.time())
+
+
 def refreshed(pool: Pool, after: Any) -> Any:
     """An account whose token upstream refuses once, and which then answers so."""
     return pool.unrefreshed(Fail.unauthorized(), after)
 
 
 def test_h3_a_limit_behind_a_401_is_the_account_s(pool: Pool) -> None:
-    limit = Fail(429, {"error": {"type": "usage_limit_reached", "message": "m", "resets_at": LATER}})
+    ends_at = int(time.time()) + 3000
+    limit = Fail(429, {"error": {"type": "usage_limit_reached", "message": "m", "resets_at": ends_at}})
     member = refreshed(pool, limit)
     answer = member.chat()
-    assert (answer.status, answer.error["type"]) == (429, "usage_limit_reached")
-    _, reset_at, _ = member.state("rate_limited")
-    assert reset_at is not None
-    assert [attempt["status"] for attempt in member.record("attempts")] == [401, 429]
+    assert (answer.status, answer.error["type"], answer.error["resets_at"]) == (
+        429,
+        "usage_limit_reached",
+        ends_at,
+    )
+    assert seconds_until(member.state("rate_limited")[1]) == pytest.approx(ends_at - time.time(), abs=5)
+    attempts = [(attempt["status"], attempt["code"]) for attempt in member.record("attempts")]
+    assert attempts == [(401, None), (429, "usage_limit_reached")]
+    assert (len(member.asked), member.record("error_code")) == (2, "usage_limit_reached")
 
 
 def test_h3_a_quota_behind_a_401_is_the_account_s(pool: Pool) -> None:
     error = {"code": "insufficient_quota", "type": "insufficient_quota", "message": "m"}
     member = refreshed(pool, Fail(429, {"error": error}))
-    assert member.chat().status == 429
-    assert member.state("quota_exceeded")[1] is not None
+    answer = member.chat()
+    assert (answer.status, answer.error["code"]) == (429, "insufficient_quota")
+    assert seconds_until(member.state("quota_exceeded")[1]) == pytest.approx(3600, abs=60)
 
 
 def test_h3_a_closed_account_behind_a_401_is_out(pool: Pool) -> None:
@@ -206,25 +256,27 @@ def test_h3_a_second_401_reaches_the_client_and_costs_one_refresh(pool: Pool) ->
     before = len(pool.sim.refreshes)
     assert member.chat().status == 401
     assert len(pool.sim.refreshes) == before + 1
+    assert len(member.asked) == 2
     assert member.state("active")[0] == "active"
 
 
 def test_h3_a_limit_in_the_first_event_behind_a_401_is_the_account_s(pool: Pool) -> None:
-    member = refreshed(pool, FailEvent.usage_limit(LATER))
+    member = refreshed(pool, FailEvent.usage_limit(int(time.time()) + 3000))
     assert member.chat().status == 429
-    assert member.state("rate_limited")[1] is not None
+    assert seconds_until(member.state("rate_limited")[1]) == pytest.approx(3000, abs=60)
 
 
 def test_h3_a_limit_in_the_middle_of_a_stream_is_the_account_s(pool: Pool) -> None:
-    member = refreshed(pool, FailEvent.usage_limit(LATER, after=2))
+    member = refreshed(pool, FailEvent.usage_limit(int(time.time()) + 3000, after=2))
     assert member.chat(stream=True).status == 200
-    assert member.state("rate_limited")[1] is not None
+    assert seconds_until(member.state("rate_limited")[1]) == pytest.approx(3000, abs=60)
 
 
 def test_h3_an_answer_behind_a_401_serves(pool: Pool) -> None:
     member = refreshed(pool, Ok())
     assert member.chat().status == 200
     assert member.state("active")[0] == "active"
+    assert member.record("status") == "success"
 
 
 # --- H4: tool calls are put together as they came -------------------------------------------------
@@ -332,6 +384,33 @@ def test_h4_nothing_behind_the_end_is_read(pool: Pool) -> None:
     assert "TRAILING" not in json.dumps(found)
 
 
+def test_h4_a_done_is_an_end_like_any_other(pool: Pool) -> None:
+    member = pool.account(stream(created(), text("hi"), done=True))
+    found = chunks(member.chat(stream=True))
+    assert [chunk["error"]["code"] for chunk in found if "error" in chunk] == ["stream_incomplete"]
+    assert member.record("error_code") == "stream_incomplete"
+    end, late = "data: [DONE]\n\n", stream(text(" TRAILING"), completed())
+    assert isinstance(late, Fail)
+    begun = stream(created(), text("hi"))
+    assert isinstance(begun, Fail)
+    member = pool.account(Fail(200, f"{begun.body}{end}{late.body}", content_type="text/event-stream"))
+    assert "TRAILING" not in json.dumps(chunks(member.chat(stream=True)))
+
+
+def test_h4_what_is_no_call_makes_none(pool: Pool) -> None:
+    items = [
+        {"type": kind, "id": f"x{place}", "name": "f", "arguments": "{}", "content": []}
+        for place, kind in enumerate(("message", "reasoning", "web_search_call"))
+    ]
+    told = [
+        {"type": f"response.output_item.{what}", "output_index": place, "item": item}
+        for place, item in enumerate(items)
+        for what in ("added", "done")
+    ]
+    choice = pool.account(stream(created(), *told, text("hi"), completed())).chat().json()["choices"][0]
+    assert (choice["message"].get("tool_calls"), choice["finish_reason"]) == (None, "stop")
+
+
 def test_h4_a_failure_without_words_is_told_once(pool: Pool) -> None:
     failed = {"type": "response.failed", "response": {"id": "resp_1", "status": "failed"}}
     expected = {"message": "Upstream error", "type": "server_error", "code": "upstream_error"}
@@ -341,6 +420,8 @@ def test_h4_a_failure_without_words_is_told_once(pool: Pool) -> None:
     member.account.default = stream(created(), failed)
     answer = member.chat()
     assert (answer.status, answer.json()) == (502, {"error": expected})
+    # A stream of which nothing has come yet still has a status.
+    assert member.chat(stream=True).json() == {"error": expected}
 
 
 # --- H5: the settings are one row, whoever asks first ---------------------------------------------
@@ -470,3 +551,16 @@ def test_h7_accounts_without_a_reading_add_no_capacity() -> None:
     assert (secondary["capacityCredits"], secondary["remainingPercent"]) == (0, 0)
     told_to_clients = pool_window(candidates_of(load_snapshot()), "primary", now)
     assert told_to_clients is not None and told_to_clients.used_percent == 40
+    # The list names all three, and those without a reading as full: that is its contract.
+    listed = browser().get("/api/usage/window?window=primary").json()["accounts"]
+    assert sorted(row["remainingCredits"] for row in listed) == [135, 225, 1500]
+
+
+@pytest.mark.django_db
+def test_h7_a_pool_without_readings_has_no_capacity() -> None:
+    make_account("acc-0_00000001", plan_type="pro")
+    summary = browser().get("/api/usage/summary").json()
+    for name, minutes in (("primaryWindow", 300), ("secondaryWindow", 10_080)):
+        found = summary[name]
+        assert (found["capacityCredits"], found["remainingCredits"], found["remainingPercent"]) == (0, 0, 0)
+        assert found["windowMinutes"] == minutes
