@@ -82,6 +82,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item("Routing explainer", "alt_route", "explain"),
                 item("Connect a client", "cable", "connect"),
                 item("Settings", "tune", "proxy_settings_changelist"),
+                item("Notices", "notifications", "notices_noticesettings_changelist"),
                 item("Security", "lock", "security"),
             ],
         },
@@ -90,6 +91,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "separator": True,
             "items": [
                 item("Audit log", "policy", "accounts_auditevent_changelist"),
+                item("Notice log", "outbox", "notices_notice_changelist"),
                 item("Background jobs", "schedule", "accounts_jobrun_changelist"),
             ],
         },

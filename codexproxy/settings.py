@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "codexproxy.apps.CodexProxyConfig",
     "accounts.apps.AccountsConfig",
     "accounts.operators.apps.OperatorsConfig",
+    "accounts.notices.apps.NoticesConfig",
     "usage.apps.UsageConfig",
     "requestlogs.apps.RequestLogsConfig",
     "proxy.apps.ProxyConfig",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from accounts import audit
+from accounts.notices.services import notices_forget
 from accounts.operators.services import sign_ins_forget
 from proxy import limits
 from proxy.services import conversations_forget
@@ -24,5 +25,6 @@ def trim(*, now: datetime) -> dict[str, int]:
             before=now - timedelta(days=settings.conversation_affinity_days)
         ),
         "audit": audit.forget(before=now - timedelta(days=limits.AUDIT_DAYS)),
+        "notices": notices_forget(before=now - timedelta(days=limits.NOTICE_DAYS)),
         "sessions": sign_ins_forget(now=now),
     }

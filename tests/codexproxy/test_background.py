@@ -275,6 +275,8 @@ def test_usage_is_refreshed_at_its_interval_or_not_at_all(
         "refresh tokens before they expire": 60.0,
         "give back what ended processes held of limits": 60.0,
         "sign-ins that wait": 15.0,
+        "look for what to tell": 15.0,
+        "send notices": 10.0,
         "retention": 3600.0,
     }
     assert names == (expected | {"refresh usage": 60} if has_usage else expected)
