@@ -33,7 +33,8 @@ def looking() -> Client:
 @pytest.mark.parametrize(
     "path",
     ["/admin/", "/admin/accounts/account/", "/admin/proxy/settings/1/change/", "/admin/accounts/auditevent/",
-     "/admin/security/", "/admin/proxy/apikey/", "/api/accounts", "/api/settings", "/api/dashboard/overview"],
+     "/admin/security/", "/admin/proxy/apikey/", "/admin/notices/noticesettings/1/change/",
+     "/admin/notices/notice/", "/api/accounts", "/api/settings", "/api/dashboard/overview"],
 )  # fmt: skip
 def test_it_sees_every_page(looking: Client, path: str) -> None:
     assert looking.get(path).status_code == 200
@@ -50,6 +51,8 @@ def test_it_sees_every_page(looking: Client, path: str) -> None:
         ("POST", "/admin/security/password/"),
         ("POST", "/admin/security/viewer/"),
         ("POST", "/admin/security/sessions/end/"),
+        ("POST", "/admin/notices/noticesettings/1/change/"),
+        ("POST", "/admin/notices/noticesettings/test/webhook/"),
         ("PUT", "/api/settings"),
         ("POST", "/api/api-keys/"),
         ("DELETE", "/api/accounts/a"),
