@@ -20,7 +20,12 @@ from unfold.admin import TabularInline as UnfoldTabularInline
 from unfold.decorators import action as unfold_action
 from unfold.decorators import display as unfold_display
 from unfold.views import ChangeList as UnfoldChangeList
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 __all__ = [
     "KeysetChangeList",
@@ -28,6 +33,7 @@ __all__ = [
     "ModelAdmin",
     "PasswordInput",
     "ReadOnlyModelAdmin",
+    "Switch",
     "TabularInline",
     "TextInput",
     "Textarea",
@@ -50,6 +56,7 @@ if TYPE_CHECKING:
     from django.contrib.admin import TabularInline as ClassicTabularInline
     from django.contrib.admin import action, display
     from django.contrib.admin.views.main import ChangeList
+    from django.forms import CheckboxInput as Switch
     from django.forms import PasswordInput, Textarea, TextInput
 
     ModelAdmin = ClassicModelAdmin[Any]
@@ -58,7 +65,7 @@ else:
     ModelAdmin, TabularInline, ChangeList = UnfoldModelAdmin, UnfoldTabularInline, UnfoldChangeList
     action, display = unfold_action, unfold_display
     TextInput, Textarea = UnfoldAdminTextInputWidget, UnfoldAdminTextareaWidget
-    PasswordInput = UnfoldAdminPasswordWidget
+    PasswordInput, Switch = UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
 
 
 class ReadOnlyModelAdmin(ModelAdmin):

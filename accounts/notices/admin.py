@@ -24,15 +24,19 @@ from codexproxy.admin_base import ModelAdmin, ReadOnlyModelAdmin, TabularInline,
 _WEBHOOK = ("webhook_on", "webhook_url", "webhook_secret")
 _EMAIL = (
     "email_on",
-    ("smtp_host", "smtp_port"),
+    "smtp_host",
+    "smtp_port",
     "smtp_security",
-    ("smtp_username", "smtp_password"),
-    ("email_from", "email_to"),
+    "smtp_username",
+    "smtp_password",
+    "email_from",
+    "email_to",
 )
 _WHAT = (
     "tell_sign_in_needed",
     "tell_pool_exhausted",
-    ("tell_pool_low", "pool_low_percent"),
+    "tell_pool_low",
+    "pool_low_percent",
     "tell_reset",
     "tell_new_address",
 )
@@ -48,12 +52,12 @@ class NoticeSettingsAdmin(ModelAdmin):
             (
                 "Webhook",
                 {
-                    "fields": (*_WEBHOOK, *_forgettable(obj, SECRETS[:2])),
+                    "fields": _with_boxes(obj, _WEBHOOK),
                     "description": "Nobody is told anything until a channel is on, and then nobody but its "
                     "address is contacted.",
                 },
             ),
-            ("E-mail", {"fields": (*_EMAIL, *_forgettable(obj, SECRETS[2:]))}),
+            ("E-mail", {"fields": _with_boxes(obj, _EMAIL)}),
             (
                 "What is told",
                 {"fields": _WHAT, "description": "Each event once, within about half a minute."},
@@ -116,9 +120,14 @@ class NoticeSettingsAdmin(ModelAdmin):
         return HttpResponseRedirect(_settings_url())
 
 
-def _forgettable(row: NoticeSettings | None, secrets: tuple[str, ...]) -> list[str]:
-    """A box only for what there is."""
-    return [forget_name(name) for name in secrets if row is not None and getattr(row, name)]
+def _with_boxes(row: NoticeSettings | None, names: tuple[str, ...]) -> list[str]:
+    """Behind each secret that there is the box that takes it away."""
+    found = []
+    for name in names:
+        found.append(name)
+        if name in SECRETS and row is not None and getattr(row, name):
+            found.append(forget_name(name))
+    return found
 
 
 def _settings_url() -> str:
@@ -131,6 +140,7 @@ class DeliveryInline(TabularInline):
     readonly_fields = fields
     extra = 0
     can_delete = False
+    hide_title = True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -152,7 +162,7 @@ class NoticeAdmin(ReadOnlyModelAdmin):
     ordering = ("-at", "-pk")
     change_list_template = "admin/notices/log.html"
     inlines = (DeliveryInline,)
-    fields = ("moment", "kind", "title", "text", "account_id")
+    fields = ("moment", "kind", "title", "text", "account_name")
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Notice]:

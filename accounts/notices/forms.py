@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 
 from accounts.notices.services import check_password_again
-from codexproxy.admin_base import PasswordInput, TextInput
+from codexproxy.admin_base import PasswordInput, Switch, TextInput
 
 SECRETS = ("webhook_url", "webhook_secret", "smtp_password")
 
@@ -17,34 +17,34 @@ def forget_name(secret: str) -> str:
 
 
 def _forget(label: str) -> forms.BooleanField:
-    return forms.BooleanField(required=False, label=label)
+    return forms.BooleanField(required=False, label=label, widget=Switch())
 
 
 class NoticeSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
     """A secret's field begins empty, and left empty it keeps what is stored."""
 
     webhook_url = forms.CharField(
-        label="address",
+        label="Address",
         required=False,
         max_length=2000,
         widget=TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "inputmode": "url"}),
     )
     webhook_secret = forms.CharField(
-        label="signing secret",
+        label="Signing secret",
         required=False,
         max_length=500,
         widget=PasswordInput(attrs={"autocomplete": "new-password"}),
     )
     smtp_password = forms.CharField(
-        label="password",
+        label="Password",
         required=False,
         strip=False,
         max_length=500,
         widget=PasswordInput(attrs={"autocomplete": "new-password"}),
     )
-    forget_webhook_url = _forget("forget this address")
-    forget_webhook_secret = _forget("forget the signing secret")
-    forget_smtp_password = _forget("forget the password")
+    forget_webhook_url = _forget("Forget this address")
+    forget_webhook_secret = _forget("Forget the signing secret")
+    forget_smtp_password = _forget("Forget the password")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

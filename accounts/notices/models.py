@@ -26,7 +26,7 @@ KIND_LABELS = {
 
 
 class Channel(models.TextChoices):
-    WEBHOOK = "webhook"
+    WEBHOOK = "webhook", "webhook"
     EMAIL = "email", "e-mail"
 
 
@@ -165,8 +165,11 @@ class Notice(models.Model):
     title = models.CharField(max_length=250)
     text = models.TextField()
     account_id = models.CharField(max_length=200, blank=True)
-    account_name = models.CharField(max_length=254, blank=True)
+    account_name = models.CharField("account", max_length=254, blank=True)
     data = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name_plural = "notice log"
 
     def __str__(self) -> str:
         return self.title
@@ -176,8 +179,8 @@ class Delivery(models.Model):
     """One notice on one channel. A try is claimed by raising `attempts`, and only who did so makes it."""
 
     class Status(models.TextChoices):
-        WAITING = "waiting"
-        SENT = "sent"
+        WAITING = "waiting", "waiting"
+        SENT = "sent", "sent"
         FAILED = "failed", "given up"
         DROPPED = "dropped", "not sent: turned off"
 

@@ -63,15 +63,20 @@ NOTICES = """
 from django.utils import timezone
 from accounts.notices.events import Event, Kind
 from accounts.notices.models import Channel
-from accounts.notices.services import delivery_failed, delivery_sent, notice_create, notice_settings_update
+from accounts.notices.services import (
+    delivery_claim, delivery_failed, delivery_sent, notice_create, notice_settings_update
+)
 notice_settings_update(
     webhook_on=True, webhook_url="http://localhost:9/hook", webhook_secret="shared", smtp_host="localhost",
     email_from="proxy@example.com", email_to="ops@example.com",
 )
 event = Event(Kind.SIGN_IN_NEEDED, "ann@example.com needs a new sign-in",
-              "ann@example.com needs a new sign-in. The reason: refresh_token_expired")
+              "ann@example.com needs a new sign-in. The reason: refresh_token_expired",
+              "ann", "ann@example.com")
 notice = notice_create(event=event, channels=list(Channel), now=timezone.now())
 webhook, email = notice.deliveries.order_by("pk")
+for delivery, target in ((webhook, "localhost:9"), (email, "ops@example.com")):
+    delivery_claim(delivery=delivery, target=target, now=timezone.now())
 delivery_failed(delivery=webhook, error="It cannot be reached: Cannot connect to host localhost:9",
                 is_final=True, now=timezone.now())
 delivery_sent(delivery=email, now=timezone.now())

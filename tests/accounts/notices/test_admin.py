@@ -109,10 +109,10 @@ def test_the_test_button_says_what_became_of_it(client: Client, web: WebReceiver
     url = "/admin/notices/noticesettings/test/webhook/"
     assert "Enter where to send to first" in client.post(url, follow=True).content.decode()
     notice_settings_update(webhook_url=web.url)
-    assert "The test by Webhook has arrived." in client.post(url, follow=True).content.decode()
+    assert "The test by webhook has arrived." in client.post(url, follow=True).content.decode()
     web.answers = [500]
     page = client.post(url, follow=True).content.decode()
-    assert "The test by Webhook did not arrive. It answered 500." in page
+    assert "The test by webhook did not arrive. It answered 500." in page
     assert "s3cret-path" not in page
     assert len(web.requests) == 2
 
