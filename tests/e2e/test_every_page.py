@@ -171,4 +171,9 @@ def test_every_page_is_photographed(opened: Any) -> None:
     for name in PAGES:
         opened(name, "wide", "light").screenshot(path=folder / f"{name}.png", full_page=True)
     opened("overview", "wide", "dark").screenshot(path=folder / "overview-dark.png", full_page=True)
+    blurred = opened("accounts", "wide", "dark")
+    blurred.get_by_role("button", name="Blur e-mail addresses").click()
+    blurred.locator(".cp-blur").first.wait_for()
+    blurred.screenshot(path=folder / "accounts-blurred.png", full_page=True)
+    blurred.get_by_role("button", name="Blur e-mail addresses").click()
     opened("overview", "narrow", "dark").screenshot(path=folder / "overview-narrow.png", full_page=True)
