@@ -51,6 +51,11 @@ def deliveries_due(*, now: datetime, channels: Iterable[str], limit: int) -> lis
     )
 
 
+def newest_delivery(channel: str) -> Delivery | None:
+    """The last one that somebody has tried."""
+    return Delivery.objects.filter(channel=channel, attempts__gt=0).order_by("-notice__at", "-pk").first()
+
+
 def message_of(notice: Notice, *, base_url: str = "") -> Message:
     """`base_url`: where the dashboard is reached, without a slash at its end; empty where unknown."""
     return Message(

@@ -4,8 +4,10 @@ import hashlib
 import hmac
 import json
 
+from accounts.notices.events import Kind
 from accounts.notices.messages import Message, letter, payload, signature, subject
 from tests.builders import NOW
+from tests.conftest import ROOT
 
 MESSAGE = Message("id-1", "pool_low", NOW, "The pool is low", "4 % is left.", data={"window": "primary"})
 
@@ -21,6 +23,13 @@ def test_the_payload_has_the_documented_fields() -> None:
         "data": {"window": "primary"},
         "link": None,
     }
+
+
+def test_the_documentation_shows_every_field_and_kind() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    shown = json.loads(text.split("```json\n")[1].split("```")[0])
+    assert shown.keys() == json.loads(payload(MESSAGE)).keys()
+    assert [kind for kind in Kind if f"| `{kind}` |" not in text] == []
 
 
 def test_an_account_is_named_with_its_id() -> None:
