@@ -15,23 +15,26 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_POST
 
-from accounts import auth_file, exporting, groups, services, tokens
+from accounts import (
+    auth_file,
+    exporting,
+    groups,
+    log_admin,  # noqa: F401 - its pages are registered with these
+    services,
+    tokens,
+)
 from accounts.buttons import button_context
 from accounts.identity import workspace_words
-from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, JobRun
+from accounts.models import Account, AccountEvent, AccountGroup
 from accounts.sign_in_admin import SignInPages
 from codexproxy.admin_base import (
     ModelAdmin,
-    ReadOnlyModelAdmin,
     TabularInline,
     action,
     display,
-    duration_words,
-    moment,
     percent_meter,
     status_badge,
     time_cell,
@@ -447,60 +450,3 @@ class AccountGroupAdmin(ModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccountGroup]) -> None:
         for group_id in list(queryset.values_list("pk", flat=True)):
             groups.group_delete(group_id=group_id)
-
-
-@admin.register(AccountEvent)
-class AccountEventAdmin(ReadOnlyModelAdmin):
-    """What happened to all accounts, newest first."""
-
-    list_display = ("moment", "whose", "kind", "detail")
-    list_filter = ("kind", ("account", admin.RelatedOnlyFieldListFilter))
-    list_select_related = ("account",)
-    list_fullwidth = True
-    search_fields = ("account__email", "account__alias", "detail")
-    ordering = ("-at", "-pk")
-    show_full_result_count = False
-
-    @display(description="at (UTC)", ordering="at")
-    def moment(self, event: AccountEvent) -> str:
-        return f"{event.at:%Y-%m-%d %H:%M:%S}"
-
-    @display(description="account", ordering="account__email")
-    def whose(self, event: AccountEvent) -> str:
-        url = reverse("admin:accounts_account_change", args=[quote(event.account_id)])
-        return format_html('<a class="cp-link" href="{}">{}</a>', url, event.account)
-
-
-@admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnlyModelAdmin):
-    list_display = ("moment", "actor", "address", "action", "subject", "detail")
-    counted = "entries"
-    empty_title = "Nobody has changed anything yet."
-    empty_words = "Whatever is changed, signed in to or handed out is written down here, with who did it."
-    list_filter = ("action", "actor")
-    list_fullwidth = True
-    search_fields = ("actor", "address", "subject", "detail")
-    ordering = ("-at", "-pk")
-
-    @display(description="at", ordering="at")
-    def moment(self, event: AuditEvent) -> str:
-        return moment(event.at, seconds=True)
-
-
-@admin.register(JobRun)
-class JobRunAdmin(ReadOnlyModelAdmin):
-    list_display = ("name", "started", "took", "error")
-    counted = "jobs"
-    empty_title = "No job has run yet."
-    empty_words = "Reading usage, renewing tokens, tidying up: the last run of each job is here."
-    ordering = ("name",)
-
-    @display(description="last run", ordering="started_at")
-    def started(self, run: JobRun) -> str:
-        return time_cell(run.started_at, timezone.now())
-
-    @display(description="took")
-    def took(self, run: JobRun) -> str:
-        if run.ended_at is None or run.ended_at < run.started_at:
-            return "runs now"
-        return duration_words(run.ended_at - run.started_at)

@@ -21,13 +21,20 @@ from unfold.admin import TabularInline as UnfoldTabularInline
 from unfold.decorators import action as unfold_action
 from unfold.decorators import display as unfold_display
 from unfold.views import ChangeList as UnfoldChangeList
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 __all__ = [
     "KeysetChangeList",
     "KeysetPaginator",
     "ModelAdmin",
+    "PasswordInput",
     "ReadOnlyModelAdmin",
+    "Switch",
     "TabularInline",
     "TextInput",
     "Textarea",
@@ -62,7 +69,8 @@ if TYPE_CHECKING:
     from django.contrib.admin import TabularInline as ClassicTabularInline
     from django.contrib.admin import action, display
     from django.contrib.admin.views.main import ChangeList
-    from django.forms import Textarea, TextInput
+    from django.forms import CheckboxInput as Switch
+    from django.forms import PasswordInput, Textarea, TextInput
 
     ModelAdmin = ClassicModelAdmin[Any]
     TabularInline = ClassicTabularInline[Any, Any]
@@ -70,6 +78,7 @@ else:
     ModelAdmin, TabularInline, ChangeList = UnfoldModelAdmin, UnfoldTabularInline, UnfoldChangeList
     action, display = unfold_action, unfold_display
     TextInput, Textarea = UnfoldAdminTextInputWidget, UnfoldAdminTextareaWidget
+    PasswordInput, Switch = UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
 
 
 class ReadOnlyModelAdmin(ModelAdmin):

@@ -10,7 +10,7 @@ from django.urls import reverse
 from unfold.sites import UnfoldAdminSite
 
 from accounts.operators import sessions
-from codexproxy import exposure, gate, pages, security_pages
+from codexproxy import exposure, gate, pages, privacy, security_pages
 from codexproxy.overview import overview
 
 _FOREIGN_APPS = frozenset({"auth", "operators", "otp_static"})
@@ -40,6 +40,7 @@ class ProxyAdminSite(UnfoldAdminSite):  # type: ignore[misc]
         on = gate.locks(request)
         return {
             **context,
+            "blurs_emails": privacy.is_on(request),
             "is_signed_in": sessions.is_signed_in(request),
             "is_open_beyond_loopback": on.are_open and exposure.is_beyond_loopback(request),
         }

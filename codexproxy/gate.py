@@ -27,9 +27,10 @@ SIGN_IN_PREFIX = "/api/dashboard-auth/"
 # No header can have this name in META: those begin with HTTP_.
 _LOCKS_KEY = "codexproxy.locks"
 _EXEMPT = ("/health", "/static", "/metrics")
-# What a viewer may send: to sign in as somebody else, and to sign out.
+# What a viewer may send: to sign in as somebody else, to sign out, and how its own browser shows e-mails.
 _OF_VIEWERS = frozenset(
     {
+        "/admin/blur/",
         "/admin/login/",
         "/admin/logout/",
         "/api/dashboard-auth/logout",

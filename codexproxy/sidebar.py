@@ -54,8 +54,10 @@ def navigation(request: HttpRequest | None) -> list[dict[str, Any]]:
             "items": [
                 item("Settings", "tune", "proxy_settings_changelist"),
                 item("Prices", "payments", "usage_priceoverride_changelist"),
+                item("Notices", "notifications", "notices_noticesettings_changelist"),
                 item("Account events", "history", "accounts_accountevent_changelist"),
                 item("Audit log", "policy", "accounts_auditevent_changelist"),
+                item("Notice log", "outbox", "notices_notice_changelist"),
                 item("Background jobs", "schedule", "accounts_jobrun_changelist"),
             ],
         },

@@ -85,6 +85,7 @@ FOREIGN_ITEMS = 2_000
 
 # Wrong passwords are recorded too: anybody could fill the audit log if it were kept for ever.
 AUDIT_DAYS = 365
+NOTICE_DAYS = 90
 
 SNAPSHOT_POLL_S = 1.0
 # How long processes are told of conversations that were taken off their accounts.

@@ -39,6 +39,11 @@ def test_tokens_are_among_the_secrets() -> None:
     assert {("Credential", "access_token"), ("Credential", "refresh_token")} <= fields
 
 
+def test_what_notices_are_sent_with_is_among_the_secrets() -> None:
+    fields = {field.name for model, field in encrypted_fields() if model.__name__ == "NoticeSettings"}
+    assert fields == {"webhook_url", "webhook_secret", "smtp_password"}
+
+
 def test_every_secret_is_written_with_the_first_key(settings: Any) -> None:
     make_account()
     plain = Credential.objects.get().refresh_token

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
+import pytest
 from websockets.sync.client import connect
 
 from proxy.simulator import Fail, RefreshRefused, Simulator
+from tests.accounts.notices.receivers import WebReceiver, web_receiver
 from tests.e2e.asking import RESPONSES, Answer, ask, send, turn
 from tests.e2e.conftest import Start
 from tests.e2e.server import RECORDS, Server, until
@@ -22,6 +25,7 @@ PAGES = (
         "requestlogs/requestrecord/export/", "accounts/auditevent/", "proxy/apikey/", "proxy/firewallentry/",
         "proxy/settings/1/change/", "proxy/stickysession/", "errors/", "explain/", "connect/", "security/",
         "security/authenticator/", "accounts/jobrun/", "nowhere/", "accounts/account/nobody/change/",
+        "notices/noticesettings/1/change/", "notices/notice/",
     )),
     *(f"/api/{path}" for path in (
         "accounts", "dashboard/overview", "request-logs", "request-logs/options", "usage/summary",
@@ -84,11 +88,36 @@ def _joined(cookies: dict[str, str]) -> str:
     return "; ".join(f"{name}={value}" for name, value in cookies.items())
 
 
-def test_no_secret_is_where_it_does_not_belong(sim: Simulator, serve: Start) -> None:
+def tell_notices(server: Server, web: WebReceiver) -> dict[str, str]:
+    """By a webhook that is tried once with success and once without, and a mail server that is not there."""
+    secrets = {"webhook_secret": "s3cret-of-the-webhook", "smtp_password": "s3cret-of-the-mail-server"}
+    mail = {"email_on": True, "smtp_host": "127.0.0.1", "smtp_port": 9, "smtp_username": "proxy",
+            "email_from": "a@example.com", "email_to": "b@example.com"}  # fmt: skip
+    fields = {**mail, **secrets, "webhook_on": True, "webhook_url": web.url}
+    web.answers = [204, 500]
+    done = server.manage(
+        "shell",
+        "-c",
+        "from accounts.notices.delivery import send_test\n"
+        "from accounts.notices.services import notice_settings_update\n"
+        f"notice_settings_update(**{fields!r})\n"
+        "for channel in ('webhook', 'webhook', 'email'): print(send_test(channel).status)",
+    )
+    assert done.stdout.split()[-3:] == ["sent", "failed", "failed"], done.stdout + done.stderr
+    return {**secrets, "webhook's address": web.url.rpartition("/")[2]}
+
+
+@pytest.fixture
+def web() -> Iterator[WebReceiver]:
+    with web_receiver() as received:
+        yield received
+
+
+def test_no_secret_is_where_it_does_not_belong(sim: Simulator, serve: Start, web: WebReceiver) -> None:
     ann, bob = sim.add_account("ann"), sim.add_account("bob")
     server = serve(CODEXPROXY_METRICS_TOKEN=METRICS, CODEXPROXY_DASHBOARD_SETUP_TOKEN=SETUP)
     _, key = make_key(server, limits=[{"limitType": "requests", "limitWindow": "daily", "maxValue": 500}])
-    secrets = {"API key": key, "metrics token": METRICS, "set-up token": SETUP}
+    secrets = {"API key": key, "metrics token": METRICS, "set-up token": SETUP, **tell_notices(server, web)}
     phone = enrol_over_json(server)
     secrets["TOTP secret"] = phone.secret
     authorised = {"Authorization": f"Bearer {key}"}
