@@ -83,6 +83,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item("Connect a client", "cable", "connect"),
                 item("Settings", "tune", "proxy_settings_changelist"),
                 item("Security", "lock", "security"),
+                item("Backup", "archive", "backup"),
             ],
         },
         {

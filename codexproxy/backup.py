@@ -1,9 +1,9 @@
 """The whole install in one sealed file: every app's rows, as they were at one moment.
 
-Inside the seal are lines of JSON: what the backup is of, then for each table its name and columns, its rows and
-their number, at last the number of all rows. Values are what a model has, not what a database keeps, so that the
-file goes from SQLite to PostgreSQL and back. Secrets are opened with the install's key and lie under the
-passphrase alone: who restores has a key of their own.
+Inside the seal are lines of JSON: what the backup is of, then for each table its name and columns, its rows
+and their number, at last the number of all rows. Values are what a model has, not what a database keeps, so
+that the file goes from SQLite to PostgreSQL and back. Secrets are opened with the install's key and lie under
+the passphrase alone: who restores has a key of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import msgspec
 import zstandard
@@ -64,9 +64,7 @@ class Made:
 def carried(known: Any = apps) -> list[type[models.Model]]:
     """The models whose rows a backup has; `known` are the apps of now, or as a migration left them."""
     found = known.get_models(include_auto_created=True)
-    return [
-        model for model in found if not model._meta.proxy and model._meta.label_lower not in NOT_CARRIED
-    ]
+    return [model for model in found if not model._meta.proxy and model._meta.label_lower not in NOT_CARRIED]
 
 
 def backup_write(file: Writable, *, passphrase: str, with_requests: bool = True) -> Made:
@@ -76,7 +74,9 @@ def backup_write(file: Writable, *, passphrase: str, with_requests: bool = True)
     """
     check_passphrase(passphrase)
     sealed = SealedWriter(file, passphrase)
-    compressor = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).stream_writer(sealed, closefd=False)
+    compressor = zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).stream_writer(
+        cast(IO[bytes], sealed), closefd=False
+    )
     made = Made(0, 0)
     with _one_moment():
         compressor.write(_line(_manifest(with_requests)))
@@ -84,7 +84,7 @@ def backup_write(file: Writable, *, passphrase: str, with_requests: bool = True)
             if with_requests or model._meta.label_lower != REQUEST_ROWS:
                 made = Made(made.tables + 1, made.rows + _write_table(compressor, model))
     compressor.write(_line({"end": made.rows}))
-    compressor.close()
+    compressor.close()  # type: ignore[no-untyped-call]
     sealed.finish()
     detail = f"{made.rows} rows" + ("" if with_requests else ", without the rows of requests")
     audit.record("install_backed_up", detail=detail)

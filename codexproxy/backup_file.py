@@ -6,13 +6,15 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar, cast
 
 import msgspec
 import zstandard
 
 from codexproxy.backup import FORMAT
 from codexproxy.sealed import Damaged, SealedReader
+
+T = TypeVar("T")
 
 # One row is a line; the longest are catalogues of models.
 LONGEST_LINE_BYTES = 64 * 1024 * 1024
@@ -42,7 +44,9 @@ class BackupFile:
     def __init__(self, file: BinaryIO, passphrase: str) -> None:
         self._sealed = SealedReader(file, passphrase)
         decompressor = zstandard.ZstdDecompressor()
-        self._lines = io.BufferedReader(decompressor.stream_reader(self._sealed, closefd=False))  # type: ignore[type-var]
+        self._lines = io.BufferedReader(
+            decompressor.stream_reader(cast(BinaryIO, self._sealed), closefd=False)
+        )
         first = self._line()
         if not isinstance(first, dict) or first.get("backup") != FORMAT:
             raise OtherFormat("This backup was made by another version of codexproxy.")
@@ -94,7 +98,7 @@ def verify(path: Path, passphrase: str) -> Manifest:
         return backup.manifest
 
 
-def _as(kind: type[Any], line: object) -> Any:
+def _as(kind: type[T], line: object) -> T:
     try:
         return msgspec.convert(line, kind)
     except msgspec.ValidationError as error:

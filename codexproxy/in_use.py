@@ -19,6 +19,8 @@ def is_served() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-            "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            # The pool may have opened more connections than the one that asks.
+            "AND application_name <> current_setting('application_name') "
+            "AND backend_type = 'client backend'"
         )
         return bool(cursor.fetchone()[0])

@@ -1,7 +1,7 @@
 """Puts a backup into this install: all of it, or nothing.
 
-A backup of an older version is loaded into the tables as they were then, and migrated from there, so that each
-migration of data since then sees it.
+A backup of an older version is loaded into the tables as they were then, and migrated from there, so that
+each migration of data since then sees it.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ _OF_A_FRESH_INSTALL = frozenset(
     }
 )
 # Not replaced: migrate keeps the first two, and the key is this install's own.
-_KEPT = frozenset(
-    {"contenttypes.contenttype", "auth.permission", "accounts.encryptionkeyfingerprint"}
-)
+_KEPT = frozenset({"contenttypes.contenttype", "auth.permission", "accounts.encryptionkeyfingerprint"})
 
 
 class RestoreRefused(Exception):
@@ -56,8 +54,8 @@ def restore(path: Path, *, passphrase: str, replace: bool = False) -> Made:
     verify_key()
     if not replace and (held := first_held()):
         raise RestoreRefused(
-            f"This install is not empty: it has {held}. Restore into a fresh data folder or database, or with "
-            "--replace, which removes everything that is here."
+            f"This install is not empty: it has {held}. Restore into a fresh data folder or database, or "
+            "with --replace, which removes everything that is here."
         )
     targets = _targets(manifest)
     is_older = bool(MigrationExecutor(connection).migration_plan(targets))
@@ -81,7 +79,7 @@ def first_held() -> str:
     for model in carried():
         if model._meta.label_lower not in _OF_A_FRESH_INSTALL and (number := model._base_manager.count()):
             return f"{number} {model._meta.verbose_name_plural if number > 1 else model._meta.verbose_name}"
-    locked = User.objects.exclude(password__startswith="!").exists()
+    locked = User.objects.exclude(password__startswith="!").exists()  # noqa: S106 - how Django marks one that opens nothing
     return "a password" if locked else ""
 
 
@@ -98,7 +96,9 @@ def _targets(manifest: Manifest) -> list[Node]:
     return sorted(
         node
         for node in had
-        if not any(child.key in had and child.key[0] == node[0] for child in loader.graph.node_map[node].children)
+        if not any(
+            child.key in had and child.key[0] == node[0] for child in loader.graph.node_map[node].children
+        )
     )
 
 

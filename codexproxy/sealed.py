@@ -1,8 +1,7 @@
-"""A file under a passphrase: written and read as a stream, and nothing of it can be changed or left out unseen.
+"""A file under a passphrase, written and read as a stream: nothing of it can be changed or left out unseen.
 
-Pure but for the file that it is given. The key is scrypt's of the passphrase and a random salt. The content goes
-in chunks of one size, each sealed with AES-256-GCM under a nonce that says which chunk it is and whether it is
-the last one.
+The key is scrypt's of the passphrase and a random salt. The content goes in chunks of one size, each sealed
+with AES-256-GCM under a nonce that says which chunk it is and whether it is the last one.
 """
 
 from __future__ import annotations
