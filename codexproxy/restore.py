@@ -76,7 +76,8 @@ def restore(path: Path, *, passphrase: str, replace: bool = False) -> Made:
 
 def first_held() -> str:
     """What of an operator's is here, in words; "" when the install is as after its first start."""
-    for model in carried():
+    # What an operator knows by name comes first.
+    for model in sorted(carried(), key=lambda model: not model.__module__.startswith("accounts.models")):
         if model._meta.label_lower not in _OF_A_FRESH_INSTALL and (number := model._base_manager.count()):
             return f"{number} {model._meta.verbose_name_plural if number > 1 else model._meta.verbose_name}"
     locked = User.objects.exclude(password__startswith="!").exists()  # noqa: S106 - how Django marks one that opens nothing
@@ -122,6 +123,8 @@ def _load(backup: BackupFile, targets: list[Node], finish: Callable[[Made], None
                     raise RestoreRefused(f"The backup has a table that is not known here: {table.table}.")
                 rows += _load_table(expected[table.table], table, found)
                 tables += 1
+            # What was held for requests that ran then; nobody would give it back.
+            known.get_model("proxy", "ApiKeyLimit")._base_manager.update(reserved=0)
             _set_sequences(expected.values())
             made = Made(tables, rows)
             finish(made)
