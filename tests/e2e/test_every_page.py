@@ -50,6 +50,7 @@ PAGES = {
     "settings": "proxy/settings/1/change/",
     "security": "security/",
     "authenticator": "security/authenticator/",
+    "backup": "backup/",
     "account-events": "accounts/accountevent/",
     "audit-log": "accounts/auditevent/",
     "background-jobs": "accounts/jobrun/",
