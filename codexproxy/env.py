@@ -6,6 +6,7 @@ import atexit
 import ipaddress
 import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ PREFIX = "CODEXPROXY_"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# PostgreSQL keeps so much of a name.
+_NAME_BYTES = 63
 # Set by this module itself, so that worker processes find the database that their parent made.
 _MEMORY_DATABASE = PREFIX + "MEMORY_DATABASE_FILE"
 
@@ -144,7 +147,12 @@ def _postgresql(
         "HOST": host or "",
         "PORT": str(port or ""),
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": 10, "timeout": 5}, **dict(parse_qsl(query))},
+        "OPTIONS": {
+            "pool": {"min_size": 1, "max_size": 10, "timeout": 5},
+            **dict(parse_qsl(query)),
+            # Tells whose a connection is, an operator and codexproxy/in_use.py alike.
+            "application_name": f"codexproxy {os.getpid()} {socket.gethostname()}"[:_NAME_BYTES],
+        },
     }
 
 

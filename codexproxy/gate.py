@@ -27,6 +27,7 @@ SIGN_IN_PREFIX = "/api/dashboard-auth/"
 # No header can have this name in META: those begin with HTTP_.
 _LOCKS_KEY = "codexproxy.locks"
 _EXEMPT = ("/health", "/static", "/metrics")
+_BACKUP = "/admin/backup/"
 # What a viewer may send: to sign in as somebody else, to sign out, and how its own browser shows e-mails.
 _OF_VIEWERS = frozenset(
     {
@@ -185,7 +186,7 @@ def refusal(request: HttpRequest) -> GateRefusal | None:
 
 def hands_out_tokens(path: str) -> bool:
     """SECURITY: a named network may see an open dashboard; it does not get the credentials."""
-    return "/accounts/" in path and "/export/" in path
+    return path.startswith(_BACKUP) or ("/accounts/" in path and "/export/" in path)
 
 
 class GateMiddleware:

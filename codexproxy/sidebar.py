@@ -55,6 +55,7 @@ def navigation(request: HttpRequest | None) -> list[dict[str, Any]]:
                 item("Settings", "tune", "proxy_settings_changelist"),
                 item("Prices", "payments", "usage_priceoverride_changelist"),
                 item("Notices", "notifications", "notices_noticesettings_changelist"),
+                item("Backup", "archive", "backup"),
                 item("Account events", "history", "accounts_accountevent_changelist"),
                 item("Audit log", "policy", "accounts_auditevent_changelist"),
                 item("Notice log", "outbox", "notices_notice_changelist"),

@@ -26,6 +26,7 @@ from codexproxy import gate
 from codexproxy.errors import DashboardError
 from proxy.settings_services import settings_get, settings_update
 
+TOO_MANY = 429
 SETUP_TOKEN_HEADER = "X-Codex-LB-Setup-Token"  # noqa: S105 - the name of a header
 
 
@@ -247,6 +248,16 @@ def require_code(request: HttpRequest, code: str) -> None:
     _try(request, "totp", check, _wrong_code())
 
 
+def prove_again(request: HttpRequest, password: str, code: str) -> None:
+    """Ask for what each lock asks for before everything is handed out: an open session may be unattended."""
+    require_admission(request)
+    on = gate.locks(request)
+    if on.password:
+        _require_password(request, password)
+    if on.totp:
+        require_code(request, code)
+
+
 def as_error(refused: gate.GateRefusal | None) -> DashboardError:
     if refused is None:
         refused = gate.PASSWORD_REFUSED
@@ -275,7 +286,7 @@ def _counted(request: HttpRequest, kind: str, forgives: Callable[[], bool] = lam
         own = throttle.admit(kind, address, now=timezone.now())
     except throttle.Throttled as error:
         raise DashboardError(
-            429,
+            TOO_MANY,
             f"{kind}_rate_limited",
             f"Too many wrong tries. Try again in {error.retry_after_s} seconds.",
             {"Retry-After": str(error.retry_after_s)},

@@ -50,6 +50,7 @@ PAGES = {
     "settings": "proxy/settings/1/change/",
     "security": "security/",
     "authenticator": "security/authenticator/",
+    "backup": "backup/",
     "account-events": "accounts/accountevent/",
     "notices": "notices/noticesettings/1/change/",
     "notice-log": "notices/notice/",
