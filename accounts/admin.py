@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -17,21 +18,31 @@ from django.utils import timezone
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_POST
 
-from accounts import auth_file, exporting, groups, services, tokens
+from accounts import (
+    auth_file,
+    exporting,
+    groups,
+    log_admin,  # noqa: F401 - its pages are registered with these
+    services,
+    tokens,
+)
+from accounts.buttons import button_context
 from accounts.identity import workspace_words
-from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, JobRun
-from accounts.sign_in_admin import SignInPages, sign_in_url
+from accounts.models import Account, AccountEvent, AccountGroup
+from accounts.sign_in_admin import SignInPages
 from codexproxy.admin_base import (
     ModelAdmin,
-    ReadOnlyModelAdmin,
     TabularInline,
     action,
     display,
     percent_meter,
     status_badge,
     time_cell,
+    window_cell,
     windows_of,
 )
+
+GroupAction = Callable[[Any, HttpRequest, QuerySet[Account]], None]
 
 
 class PlanFilter(admin.SimpleListFilter):
@@ -68,19 +79,27 @@ class AccountAdmin(ModelAdmin):
     list_display = (
         "name",
         "workspace",
-        "plan_type",
         "state",
         "five_hours",
         "week",
-        "last_refresh",
         "token_expiry",
         "buttons",
     )
     list_filter = ("status", PlanFilter, "groups")
+    empty_title = "No accounts yet."
+    empty_words = "Accounts are the ChatGPT sign-ins that requests are spread over."
+    add_words = "Add account"
     search_fields = ("email", "alias")
     ordering = ("email", "id")
     list_fullwidth = True
-    actions = ("pause_selected", "resume_selected", "refresh_selected")
+    actions = (
+        "pause_selected",
+        "resume_selected",
+        "refresh_selected",
+        "burn_first_selected",
+        "normal_selected",
+        "preserve_selected",
+    )
     inlines = (EventInline,)
     change_form_outer_before_template = "admin/accounts/account/toolbar.html"
     fieldsets = (
@@ -142,11 +161,11 @@ class AccountAdmin(ModelAdmin):
 
     @display(description="5 hours")
     def five_hours(self, account: Account) -> str:
-        return percent_meter(windows_of(account, timezone.now())[0])
+        return percent_meter(window_cell(account, "primary", timezone.now()))
 
     @display(description="week")
     def week(self, account: Account) -> str:
-        return percent_meter(windows_of(account, timezone.now())[1])
+        return percent_meter(window_cell(account, "secondary", timezone.now()))
 
     @display(description="windows")
     def windows(self, account: Account) -> str:
@@ -174,7 +193,7 @@ class AccountAdmin(ModelAdmin):
         ):
             return "none until it is signed in again"
         expires_at = getattr(account, "token_expires_at", None)
-        return time_cell(tokens.next_refresh_at(expires_at, refreshed_at), timezone.now())
+        return time_cell(tokens.next_refresh_at(account.pk, expires_at, refreshed_at), timezone.now())
 
     @display(description="groups")
     def in_groups(self, account: Account) -> str:
@@ -186,7 +205,11 @@ class AccountAdmin(ModelAdmin):
         if not source:
             return "–"
         is_verified = getattr(account, "token_rotated_at", None) is not None
-        return str(source) if is_verified else f"{source}; its refresh token is not verified yet"
+        return (
+            str(source)
+            if is_verified
+            else f"{source}; its refresh token is not verified yet (Refresh token tries it)"
+        )
 
     @display(description="generation")
     def generation(self, account: Account) -> str:
@@ -194,7 +217,7 @@ class AccountAdmin(ModelAdmin):
 
     @display(description="actions")
     def buttons(self, account: Account) -> str:
-        return render_to_string("admin/accounts/account/buttons.html", _button_context(account))
+        return render_to_string("admin/accounts/account/buttons.html", button_context(account))
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_POST(self.act))
@@ -217,18 +240,26 @@ class AccountAdmin(ModelAdmin):
         dashboard; Unfold's own row actions are links.
         """
         account = self.get_object(request, unquote(object_id))
-        if account is None or verb not in _VERBS:
+        if verb not in _VERBS:
             raise Http404
+        if account is None:
+            return self._gone(request)
         self._act_on(request, [account], verb)
+        if request.POST.get("stay") == "overview":
+            return HttpResponseRedirect(reverse("admin:index"))
         if "stay" in request.POST:
             return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[quote(account.pk)]))
+        return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
+
+    def _gone(self, request: HttpRequest) -> HttpResponse:
+        self.message_user(request, "This account is gone.", messages.WARNING)
         return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
 
     def export(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Asks first; a POST is the answer, and downloads the file."""
         account = self.get_object(request, unquote(object_id))
         if account is None:
-            raise Http404
+            return self._gone(request)
         shape = _SHAPES.get(request.POST.get("shape", ""))
         if request.method != "POST" or shape is None:
             context = {
@@ -278,12 +309,27 @@ class AccountAdmin(ModelAdmin):
     def refresh_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
         self._act_on(request, list(queryset), "refresh")
 
+    @action(description="Route: burn first")
+    def burn_first_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self._act_on(request, list(queryset), "burn_first")
+
+    @action(description="Route: normal")
+    def normal_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self._act_on(request, list(queryset), "normal")
+
+    @action(description="Route: preserve")
+    def preserve_selected(self, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        self._act_on(request, list(queryset), "preserve")
+
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """And one for each group: the accounts that are marked are put into it."""
+        """And one for each group: the accounts that are marked are put into it, or out of the one shown."""
         actions: dict[str, Any] = super().get_actions(request)
         for group in AccountGroup.objects.order_by("name")[:_MOST_GROUP_ACTIONS]:
             name = f"into_group_{group.pk}"
             actions[name] = (_put_into(group), name, f"Put into the group {group.name}")
+            if request.GET.get("groups__id__exact") == str(group.pk):
+                name = f"out_of_group_{group.pk}"
+                actions[name] = (_take_out_of(group), name, f"Take out of the group {group.name}")
         return actions
 
     def save_model(self, request: HttpRequest, obj: Account, form: ModelForm[Any], change: bool) -> None:
@@ -316,7 +362,7 @@ class AccountAdmin(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         account = self.get_object(request, unquote(object_id))
-        context = {**(extra_context or {}), **(_button_context(account) if account else {})}
+        context = {**(extra_context or {}), **(button_context(account) if account else {})}
         context["show_save_and_add_another"] = False
         return super().change_view(request, object_id, form_url, context)
 
@@ -326,33 +372,33 @@ class AccountAdmin(ModelAdmin):
         return self._sign_in_pages.add(request)
 
 
-def _put_into(group: AccountGroup) -> Callable[[Any, HttpRequest, QuerySet[Account]], None]:
-    def put(model_admin: Any, request: HttpRequest, queryset: QuerySet[Account]) -> None:
-        account_ids = list(queryset.values_list("pk", flat=True))
+def _put_into(group: AccountGroup) -> GroupAction:
+    return _regroup(group, groups.group_add, f"Put into the group {group.name}")
+
+
+def _take_out_of(group: AccountGroup) -> GroupAction:
+    return _regroup(group, groups.group_remove, f"Taken out of the group {group.name}")
+
+
+def _regroup(group: AccountGroup, change: Callable[..., object], done_words: str) -> GroupAction:
+    def act(model_admin: Any, request: HttpRequest, queryset: QuerySet[Account]) -> None:
+        accounts = list(queryset)
         try:
-            groups.group_add(group_id=group.pk, account_ids=account_ids)
+            change(group_id=group.pk, account_ids=[account.pk for account in accounts])
         except AccountGroup.DoesNotExist:
             messages.warning(request, f"The group {group.name} is gone.")
         else:
-            messages.success(request, f"In the group {group.name} now: {len(account_ids)} more.")
+            names = ", ".join(account.display_name for account in accounts)
+            messages.success(request, f"{done_words}: {names}")
 
-    return put
+    return act
 
 
-def _button_context(account: Account) -> dict[str, Any]:
-    def url(verb: str) -> str:
-        return reverse("admin:accounts_account_do", args=[quote(account.pk), verb])
-
-    is_paused = account.status == Account.Status.PAUSED
-    return {
-        "account": account,
-        "toggle_url": url("resume" if is_paused else "pause"),
-        "toggle_words": "Resume" if is_paused else "Pause",
-        "refresh_url": url("refresh"),
-        "sign_in_url": sign_in_url(account),
-        "probe_url": reverse("admin:account_probe", args=[quote(account.pk)]),
-        "export_url": reverse("admin:accounts_account_export", args=[quote(account.pk)]),
-    }
+def _route(policy: str, account: Account) -> Account:
+    """The reserve stays as it is."""
+    return services.account_route(
+        account_id=account.pk, policy=policy, stop_at_percent=account.stop_at_percent
+    )
 
 
 # More would make a list that nobody can choose from; a group's own page takes any number of accounts.
@@ -362,12 +408,19 @@ _VERBS: dict[str, tuple[str, Callable[[Account], object]]] = {
     "pause": ("Paused", lambda account: services.account_pause(account_id=account.pk)),
     "resume": ("Resumed", lambda account: services.account_resume(account_id=account.pk)),
     "refresh": ("Token refreshed", lambda account: tokens.refresh_now(account_id=account.pk)),
+    **{
+        policy.value: (f"Routed as {policy.value.replace('_', ' ')}", partial(_route, policy.value))
+        for policy in Account.RoutingPolicy
+    },
 }
 
 
 @admin.register(AccountGroup)
 class AccountGroupAdmin(ModelAdmin):
     list_display = ("name", "members")
+    empty_title = "No groups yet."
+    empty_words = "A group is a name for some accounts: to filter by, and to bind API keys to."
+    add_words = "Add group"
     search_fields = ("name",)
     fields = ("name", "accounts")
 
@@ -397,22 +450,3 @@ class AccountGroupAdmin(ModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccountGroup]) -> None:
         for group_id in list(queryset.values_list("pk", flat=True)):
             groups.group_delete(group_id=group_id)
-
-
-@admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnlyModelAdmin):
-    list_display = ("moment", "actor", "address", "action", "subject", "detail")
-    list_filter = ("action", "actor")
-    list_fullwidth = True
-    search_fields = ("actor", "address", "subject", "detail")
-    ordering = ("-at", "-pk")
-
-    @display(description="at (UTC)", ordering="at")
-    def moment(self, event: AuditEvent) -> str:
-        return f"{event.at:%Y-%m-%d %H:%M:%S}"
-
-
-@admin.register(JobRun)
-class JobRunAdmin(ReadOnlyModelAdmin):
-    list_display = ("name", "started_at", "ended_at", "error")
-    ordering = ("name",)

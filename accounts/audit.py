@@ -33,6 +33,11 @@ def acting_as(actor: Actor) -> Iterator[None]:
         _actor.reset(token)
 
 
+def actor() -> str:
+    """Who acts now."""
+    return _storable(_actor.get().name, 150)
+
+
 def record(action: str, *, subject: str = "", detail: str = "") -> AuditEvent:
     """In the caller's transaction: what was not done is not recorded."""
     actor = _actor.get()

@@ -31,7 +31,19 @@ def group_add(*, group_id: int, account_ids: Iterable[str]) -> AccountGroup:
     """These accounts are in it too. Raises AccountGroup.DoesNotExist."""
     group = AccountGroup.objects.get(pk=group_id)
     group.accounts.add(*Account.objects.filter(pk__in=list(account_ids)))
-    audit.record("account_group_changed", subject=group.name, detail=", ".join(sorted(account_ids)))
+    members = ", ".join(group.accounts.order_by("pk").values_list("pk", flat=True))
+    audit.record("account_group_changed", subject=group.name, detail=members)
+    changes.bump()
+    return group
+
+
+@transaction.atomic
+def group_remove(*, group_id: int, account_ids: Iterable[str]) -> AccountGroup:
+    """These accounts are no longer in it. Raises AccountGroup.DoesNotExist."""
+    group = AccountGroup.objects.get(pk=group_id)
+    group.accounts.remove(*Account.objects.filter(pk__in=list(account_ids)))
+    members = ", ".join(group.accounts.order_by("pk").values_list("pk", flat=True))
+    audit.record("account_group_changed", subject=group.name, detail=members)
     changes.bump()
     return group
 

@@ -2,12 +2,14 @@
 
 A refresh token works once. Trying one is spending it, so what it brings is stored at once; and a file that is
 older than what is stored is not tried at all, since the sign-in service may take that for a theft and end
-the sign-in.
+the sign-in. For the same reason only the newest of several files of one account is tried.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import Enum
 from uuid import uuid4
 
@@ -18,11 +20,13 @@ from accounts import leases, selectors, services
 from accounts.auth_file import ParsedAuth
 from accounts.claims import read_claims
 from accounts.models import Account
+from accounts.seats import difference
 from accounts.sign_in_client import Ask, Unreachable, as_json, ask
 from accounts.token_answer import Failed, Granted, Refused, read_answer
 from accounts.tokens import CLIENT_ID, LEASE_TTL_S, lease_name
 
 _SIGNED_OUT = (Account.Status.REAUTH_REQUIRED, Account.Status.DEACTIVATED)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class Step(Enum):
@@ -30,6 +34,8 @@ class Step(Enum):
     UPDATE = "update"
     # What is stored is newer, and works.
     KEEP = "keep"
+    # Another one of the same files is.
+    OLDER = "older"
 
 
 class Outcome(Enum):
@@ -54,20 +60,41 @@ class Brought:
     message: str = ""
 
 
-def plan(auth: ParsedAuth) -> Planned:
-    """What an import would do. Asks nobody and changes nothing."""
+def newest_first(auths: Iterable[ParsedAuth]) -> list[ParsedAuth]:
+    """The order in which files that come together are stored."""
+    return sorted(auths, key=newness, reverse=True)
+
+
+def newness(auth: ParsedAuth) -> datetime:
+    return auth.refreshed_at or _LONG_AGO
+
+
+def plan(auth: ParsedAuth, before: Iterable[ParsedAuth] = ()) -> Planned:
+    """What an import would do, of `before` as well. Asks nobody and changes nothing."""
     account = services.account_known(auth)
+    if _is_among(auth, before):
+        return Planned(auth, account, Step.OLDER)
     if account is None:
         return Planned(auth, None, Step.ADD)
     return Planned(auth, account, Step.KEEP if _is_outdated(auth, account) else Step.UPDATE)
 
 
-def bring(*, auth: ParsedAuth, source: str, verify: bool = True, ask: Ask = ask) -> Brought:
+def bring(
+    *,
+    auth: ParsedAuth,
+    source: str,
+    verify: bool = True,
+    before: Iterable[ParsedAuth] = (),
+    ask: Ask = ask,
+) -> Brought:
     """Store the sign-in with a refresh token that was just proved, or, if nobody answers, as it is.
 
-    Raises ValidationError.
+    `before` are the files that came with it and are stored. Raises ValidationError.
     """
-    planned = plan(auth)
+    planned = plan(auth, before)
+    if planned.step is Step.OLDER:
+        message = "Another one of these files is of the same account, and newer."
+        return Brought(Outcome.KEPT, planned.account, message=message)
     if planned.step is Step.KEEP:
         return Brought(Outcome.KEPT, planned.account, message="The stored sign-in is newer and stays.")
     if not verify:
@@ -83,6 +110,14 @@ def bring(*, auth: ParsedAuth, source: str, verify: bool = True, ask: Ask = ask)
         return _verified(auth, source, ask)
     finally:
         leases.release(name, holder)
+
+
+def _is_among(auth: ParsedAuth, others: Iterable[ParsedAuth]) -> bool:
+    return any(
+        not set(auth.account_ids).isdisjoint(other.account_ids)
+        and not difference(services.seat_in(other), services.seat_in(auth))
+        for other in others
+    )
 
 
 def _is_outdated(auth: ParsedAuth, account: Account) -> bool:

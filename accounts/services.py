@@ -249,6 +249,10 @@ def credential_store(*, account_id: str, expected_generation: int, tokens: NewTo
     return Credential.objects.get(pk=account_id)
 
 
+def events_forget(*, before: datetime) -> int:
+    return AccountEvent.objects.filter(at__lt=before).delete()[0]
+
+
 def account_known(auth: ParsedAuth) -> Account | None:
     """The row of the same person in the same workspace."""
     user_id, workspace_id = auth.claims.user_id, auth.claims.workspace_id
@@ -339,9 +343,9 @@ def _operate(account_id: str, status: str, kind: str) -> Account:
         account = rows.get()
         raise StateConflict(
             f"{account.display_name} cannot be {kind}: it is {account.get_status_display().lower()}. "
-            "Import it again after signing in."
+            "Sign it in again."
         )
-    _record(account_id, kind)
+    _record(account_id, kind, f"by {audit.actor()}")
     audit.record(f"account_{kind}", subject=account_id)
     return rows.get()
 

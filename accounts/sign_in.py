@@ -115,13 +115,13 @@ def start_import(*, scope: Scope, auths: Sequence[auth_file.ParsedAuth], target_
         scope=scope.key,
         fallback=scope.fallback,
         target_id=target_id,
-        payload=json.dumps([auth_file.dump(auth) for auth in auths]),
+        payload=json.dumps([auth_file.dump(auth) for auth in importing.newest_first(auths)]),
         expires_at=timezone.now() + BROWSER_LIFE,
     )
 
 
 def files_of(flow: SignInFlow) -> list[auth_file.ParsedAuth]:
-    """What an import has brought and not stored yet."""
+    """What an import has brought and not stored yet, newest first."""
     return [auth_file.parse(text) for text in json.loads(flow.payload or "[]")]
 
 
@@ -130,15 +130,18 @@ def store_import(flow: SignInFlow, *, ask: Ask = ask) -> SignInFlow:
     if not _claim(flow, Status.PENDING):
         return SignInFlow.objects.get(pk=flow.pk)
     results: list[dict[str, Any]] = []
+    stored_files: list[auth_file.ParsedAuth] = []
     asking = ask
     for auth in files_of(flow):
         try:
-            brought = importing.bring(auth=auth, source="dashboard", ask=asking)
+            brought = importing.bring(auth=auth, source="dashboard", before=stored_files, ask=asking)
         except ValidationError as error:
             brought = importing.Brought(importing.Outcome.REFUSED, None, message=importing.explain(error))
         if brought.outcome is importing.Outcome.UNVERIFIED:
             # Nobody answers: the others need not wait for that, each for itself.
             asking = _absent(brought.message)
+        if brought.outcome is not importing.Outcome.REFUSED:
+            stored_files.append(auth)
         results.append(_result(auth, brought))
         _move(flow, Status.FINISHING, results=results, expires_at=timezone.now() + FINISHING_LIFE)
     stored = [result["account_id"] for result in results if result["account_id"]]

@@ -240,8 +240,9 @@ def _previews(flow: SignInFlow, target: Account | None) -> list[dict[str, Any]]:
     """What each file holds and what storing it would do; never a token."""
     now = timezone.now()
     found = []
-    for auth in sign_in.files_of(flow):
-        planned = importing.plan(auth)
+    files = sign_in.files_of(flow)
+    for position, auth in enumerate(files):
+        planned = importing.plan(auth, files[:position])
         found.append(
             {
                 "auth": auth,

@@ -11,18 +11,18 @@ from typing import Any
 
 from accounts.claims import read_claims
 
-_SIGNED_OUT = "The sign-in has ended. Sign in again and import the new auth.json."
+_SIGNED_OUT = "The sign-in has ended. Sign in again."
 
 SIGN_IN_REASONS: Mapping[str, str] = {
-    "refresh_token_expired": "The sign-in has expired. Sign in again and import the new auth.json.",
+    "refresh_token_expired": "The sign-in has expired. Sign in again.",
     "refresh_token_reused": (
         "The refresh token was already used, perhaps by another program with the same auth.json. "
-        "Sign in again and import the new auth.json."
+        "Sign in again."
     ),
-    "refresh_token_invalidated": "The sign-in was revoked. Sign in again and import the new auth.json.",
-    "invalid_grant": "The refresh token is no longer accepted. Sign in again and import the new auth.json.",
-    "token_invalidated": "The sign-in was revoked. Sign in again and import the new auth.json.",
-    "token_expired": "The sign-in has expired. Sign in again and import the new auth.json.",
+    "refresh_token_invalidated": "The sign-in was revoked. Sign in again.",
+    "invalid_grant": "The refresh token is no longer accepted. Sign in again.",
+    "token_invalidated": "The sign-in was revoked. Sign in again.",
+    "token_expired": "The sign-in has expired. Sign in again.",
     "app_session_terminated": _SIGNED_OUT,
     "account_session_expired": _SIGNED_OUT,
     "account_auth_invalidated": _SIGNED_OUT,

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
+from zlib import crc32
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
@@ -48,6 +49,9 @@ COOLDOWN_S = 5.0
 BRAND_NEW_S = 60.0
 EXPIRY_MARGIN = timedelta(minutes=10)
 MAX_AGE = timedelta(days=8)
+# Accounts that were added together are refreshed at different times, each up to so much earlier.
+SPREAD = timedelta(minutes=30)
+_SPREAD_OF_LIFE = 0.1
 ANSWER_LIMIT = 256 * 1024
 STORE_ATTEMPTS = 3
 STORE_PAUSE_S = 0.5
@@ -258,13 +262,18 @@ def due_for_refresh(credentials: Iterable[Credential], now: datetime) -> list[Cr
     return [
         credential
         for credential in credentials
-        if next_refresh_at(credential.access_expires_at, credential.refreshed_at) <= now
+        if next_refresh_at(credential.account_id, credential.access_expires_at, credential.refreshed_at)
+        <= now
     ]
 
 
-def next_refresh_at(access_expires_at: datetime | None, refreshed_at: datetime) -> datetime:
+def next_refresh_at(account_id: str, access_expires_at: datetime | None, refreshed_at: datetime) -> datetime:
+    """Always the same for the same tokens, so that it can be shown."""
     by_age = refreshed_at + MAX_AGE
-    return by_age if access_expires_at is None else min(by_age, access_expires_at - EXPIRY_MARGIN)
+    latest = by_age if access_expires_at is None else min(by_age, access_expires_at - EXPIRY_MARGIN)
+    # A short-lived token is not spread over most of its life.
+    spread = min(SPREAD, max(timedelta(), latest - refreshed_at) * _SPREAD_OF_LIFE)
+    return latest - spread * (crc32(account_id.encode()) / 2**32)
 
 
 async def refresh_due(refresher: TokenRefresher, thread: DatabaseThread, now: datetime) -> int:

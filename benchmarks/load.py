@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import time
 from dataclasses import asdict, dataclass, field, replace
 from urllib.parse import urlsplit
@@ -14,11 +15,17 @@ from benchmarks.workloads import WORKLOADS, Workload, body, frame
 
 @dataclass(slots=True)
 class Measured:
-    """Seconds; `first` is from the request's last byte to the first byte of an answer's body."""
+    """Seconds; `first` is from the request's last byte to the first byte of an answer's body, `late` from an
+    event's leaving upstream to its being here.
+    """
 
     elapsed_s: float = 0.0
     first_s: list[float] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
     failed: int = 0
+
+
+_SENT = re.compile(rb'"sent": ?"(\d{7}\.\d{6})"')
 
 
 async def run(url: str, headers: dict[str, str], workload: Workload) -> Measured:
@@ -46,7 +53,7 @@ async def run(url: str, headers: dict[str, str], workload: Workload) -> Measured
             measured.first_s.append(time.perf_counter() - began)
             if status != 200:
                 raise RuntimeError(f"{url} answered {status}: {first!r}")
-            if not await _is_complete(reader, int(first, 16), workload.ending):
+            if not await _is_complete(reader, int(first, 16), workload.ending, measured.late_s):
                 measured.failed += 1
         writer.close()
 
@@ -104,12 +111,14 @@ async def _frame(reader: asyncio.StreamReader) -> bytes:
     return await reader.readexactly(size)
 
 
-async def _is_complete(reader: asyncio.StreamReader, size: int, ending: bytes) -> bool:
+async def _is_complete(reader: asyncio.StreamReader, size: int, ending: bytes, late_s: list[float]) -> bool:
     """Read the chunked body to its end; whether the terminal event was in it."""
     is_complete = False
+    loop = asyncio.get_running_loop()
     while size:
         data = await reader.readexactly(size + 2)
         is_complete = is_complete or ending in data
+        late_s += [loop.time() - sent for sent in map(float, _SENT.findall(data)) if sent]
         size = int(await reader.readuntil(b"\r\n"), 16)
     await reader.readexactly(2)
     return is_complete

@@ -1,6 +1,7 @@
 """A loopback upstream that costs next to nothing: canned event streams over raw sockets.
 
-The events are those that the simulated upstream renders; the request's model picks the pace.
+The events are those that the simulated upstream renders; the request's model picks the pace. At a pace, each
+event says when it was sent.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import hashlib
 import json
 import re
 
-from benchmarks.workloads import EVENTS, STEADY_INTERVAL_S, STEADY_MODEL
+from benchmarks.workloads import EVENTS, PACES
 
 _KEY = re.compile(rb"sec-websocket-key: *([^\r]+)", re.I)
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.I)
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _END = b"0\r\n\r\n"
+# Of one length with the moment that takes its place: seconds on the clock that all processes share.
+_UNTIMED = "0000000.000000"
 
 
 def event(kind: str, **fields: object) -> bytes:
@@ -43,6 +46,7 @@ def stream() -> list[bytes]:
             content_index=0,
             delta="lorem ipsum ",
             sequence_number=n,
+            sent=_UNTIMED,
         )
         for n in range(EVENTS)
     ]
@@ -92,13 +96,14 @@ class Upstream(asyncio.Protocol):
                 self._wanted = end + 4 + (int(found[1]) if found else 0)
             if len(self._buffer) < self._wanted:
                 return
-            is_steady = self._buffer.find(STEADY_MODEL, 0, self._wanted) >= 0
+            paces = (pace for name, pace in PACES.items() if self._buffer.find(name, 0, self._wanted) >= 0)
+            pace_s = next(paces, 0.0)
             del self._buffer[: self._wanted]
             self._wanted = -1
-            self._answer(is_steady)
+            self._answer(pace_s)
 
-    def _answer(self, is_steady: bool) -> None:
-        if not is_steady:
+    def _answer(self, pace_s: float) -> None:
+        if not pace_s:
             # An event a write, as fast as they come: what one read brings is up to the sockets.
             self._transport.write(_HEAD)
             for data in CHUNKS:
@@ -106,7 +111,7 @@ class Upstream(asyncio.Protocol):
             self._transport.write(_END)
             return
         self._transport.write(_HEAD + CHUNKS[0])
-        self._next(1)
+        self._next(1, pace_s)
 
     def _upgrade(self, key: bytes, end: int) -> None:
         accept = base64.b64encode(hashlib.sha1(key + _GUID).digest())
@@ -136,14 +141,15 @@ class Upstream(asyncio.Protocol):
                 for data in FRAMES:
                     self._transport.write(data)
 
-    def _next(self, index: int) -> None:
+    def _next(self, index: int, pace_s: float) -> None:
         if self._transport.is_closing():
             return
         if index == len(CHUNKS):
             self._transport.write(_END)
             return
-        self._transport.write(CHUNKS[index])
-        asyncio.get_running_loop().call_later(STEADY_INTERVAL_S, self._next, index + 1)
+        loop = asyncio.get_running_loop()
+        self._transport.write(CHUNKS[index].replace(_UNTIMED.encode(), b"%014.6f" % loop.time()))
+        loop.call_later(pace_s, self._next, index + 1, pace_s)
 
 
 async def main(port: int) -> None:

@@ -6,8 +6,10 @@ import json
 from dataclasses import dataclass
 
 EVENTS = 50
-STEADY_INTERVAL_S = 0.02
-STEADY_MODEL = b'"bench-steady"'
+# What one answer is: the preamble, the deltas, the terminal event.
+EVENTS_OF_ANSWER = EVENTS + 2
+# By the request's model: seconds between two events.
+PACES = {b'"bench-steady"': 0.02, b'"bench-slow"': 0.25}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,12 @@ class Workload:
 SINGLE = Workload("single", requests=150, at_once=1)
 BURST = Workload("burst", requests=800, at_once=32)
 STEADY = Workload("steady", requests=400, at_once=200, model="bench-steady")
+# So many streams open at once, an event each quarter of a second.
+SCALES = tuple(Workload(f"open {n}", n, n, model="bench-slow") for n in (50, 200, 1000))
 CHAT = Workload("chat", requests=800, at_once=32, path="/v1/chat/completions", ending=b"data: [DONE]")
 # Ten turns on each of 32 sockets; to be compared with the same events over HTTP, which is BURST.
 SOCKETS = Workload("sockets", requests=320, at_once=32, is_websocket=True)
-WORKLOADS = (SINGLE, BURST, STEADY, CHAT, SOCKETS)
+WORKLOADS = (SINGLE, BURST, STEADY, *SCALES, CHAT, SOCKETS)
 
 
 def body(workload: Workload) -> bytes:

@@ -6,8 +6,8 @@ Only this module imports Unfold's admin, so that another theme means editing one
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.core.paginator import Paginator
@@ -15,33 +15,53 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin as UnfoldModelAdmin
 from unfold.admin import TabularInline as UnfoldTabularInline
 from unfold.decorators import action as unfold_action
 from unfold.decorators import display as unfold_display
 from unfold.views import ChangeList as UnfoldChangeList
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 __all__ = [
     "KeysetChangeList",
     "KeysetPaginator",
     "ModelAdmin",
+    "PasswordInput",
     "ReadOnlyModelAdmin",
+    "Switch",
     "TabularInline",
     "TextInput",
     "Textarea",
     "WindowView",
     "action",
+    "compact",
     "display",
     "duration_words",
+    "moment",
     "percent_meter",
     "status_badge",
     "time_cell",
+    "window_cell",
+    "window_label",
     "window_view",
     "windows_of",
 ]
 
 UNKNOWN = "–"
+# Older figures are shown with their age. They are read every few minutes.
+STALE_AFTER = timedelta(minutes=15)
+# What a window is called while it has its usual length, in minutes.
+_LABELS = {
+    "primary": ("5 hours", range(300, 301)),
+    "secondary": ("Week", range(10_080, 10_081)),
+    "monthly": ("Month", range(28 * 1440, 31 * 1440 + 1)),
+}
 
 if TYPE_CHECKING:
     # Unfold has no types of its own; the classic admin's are the same where ours touch them.
@@ -49,7 +69,8 @@ if TYPE_CHECKING:
     from django.contrib.admin import TabularInline as ClassicTabularInline
     from django.contrib.admin import action, display
     from django.contrib.admin.views.main import ChangeList
-    from django.forms import Textarea, TextInput
+    from django.forms import CheckboxInput as Switch
+    from django.forms import PasswordInput, Textarea, TextInput
 
     ModelAdmin = ClassicModelAdmin[Any]
     TabularInline = ClassicTabularInline[Any, Any]
@@ -57,6 +78,7 @@ else:
     ModelAdmin, TabularInline, ChangeList = UnfoldModelAdmin, UnfoldTabularInline, UnfoldChangeList
     action, display = unfold_action, unfold_display
     TextInput, Textarea = UnfoldAdminTextInputWidget, UnfoldAdminTextareaWidget
+    PasswordInput, Switch = UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
 
 
 class ReadOnlyModelAdmin(ModelAdmin):
@@ -123,6 +145,8 @@ class Window(Protocol):
     window: str
     used_percent: float
     reset_at: datetime | None
+    window_minutes: int | None
+    recorded_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +158,8 @@ class WindowView:
     text: str
     reset_text: str
     reset_at: datetime | None
+    # Empty while the figure is fresh.
+    age_text: str = ""
 
     @property
     def value_text(self) -> str:
@@ -148,19 +174,43 @@ def window_view(label: str, window: Window | None, now: datetime) -> WindowView:
         return WindowView(label, None, UNKNOWN, "reset due, waiting for fresh data", window.reset_at)
     remaining = round(min(100.0, max(0.0, 100.0 - window.used_percent)))
     reset_text = f"resets in {duration_words(window.reset_at - now)}" if window.reset_at else ""
-    return WindowView(label, remaining, f"{remaining} % left", reset_text, window.reset_at)
+    age = now - window.recorded_at
+    age_text = f"read {duration_words(age)} ago" if age > STALE_AFTER else ""
+    return WindowView(label, remaining, f"{remaining} % left", reset_text, window.reset_at, age_text)
+
+
+def window_label(name: str, minutes: int | None) -> str:
+    """By the length that upstream tells."""
+    label, usual = _LABELS[name]
+    return label if minutes is None or minutes in usual else duration_words(timedelta(minutes=minutes))
 
 
 def windows_of(account: Any, now: datetime) -> list[WindowView]:
-    """The 5-hour and the weekly window, and the monthly one where the plan has it."""
+    """The windows that its plan has. Nothing is known of an account without readings."""
     known = {window.window: window for window in account.windows.all()}
-    views = [
-        window_view("5 hours", known.get("primary"), now),
-        window_view("Week", known.get("secondary"), now),
+    names = [
+        name
+        for name in _LABELS
+        if name in known
+        or (name == "primary" and not known)
+        or (name == "secondary" and "monthly" not in known)
     ]
-    if "monthly" in known:
-        views.append(window_view("Month", known["monthly"], now))
-    return views
+    return [_named_view(name, known.get(name), now) for name in names]
+
+
+def window_cell(account: Any, name: str, now: datetime) -> WindowView:
+    """One window in a list: the month stands in the place of the week where a plan has only that."""
+    known = {window.window: window for window in account.windows.all()}
+    if name == "secondary" and name not in known and "monthly" in known:
+        view = _named_view("monthly", known["monthly"], now)
+        return replace(view, text=f"{view.text} of the {view.label.lower()}")
+    if name == "primary" and known and name not in known:
+        return WindowView(_LABELS[name][0], None, UNKNOWN, "not in its plan", None)
+    return _named_view(name, known.get(name), now)
+
+
+def _named_view(name: str, window: Window | None, now: datetime) -> WindowView:
+    return window_view(window_label(name, window.window_minutes if window else None), window, now)
 
 
 def duration_words(duration: timedelta) -> str:
@@ -172,6 +222,25 @@ def duration_words(duration: timedelta) -> str:
     if hours:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def compact(number: float) -> str:
+    """1,234 and below as they are; 12.3 k, 4.5 M."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(number) >= limit:
+            return f"{number / {'G': 1e9, 'M': 1e6, 'k': 1e3}[unit]:.1f} {unit}"
+    return f"{number:,.0f}"
+
+
+def moment(at: datetime, *, seconds: bool = False) -> str:
+    """A moment as such, in the browser's own time where it runs scripts."""
+    form = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+    return format_html(
+        '<time class="cp-number" datetime="{}" data-local="{}">{} UTC</time>',
+        at.isoformat(),
+        "seconds" if seconds else "",
+        at.astimezone(UTC).strftime(form),
+    )
 
 
 def percent_meter(view: WindowView) -> str:

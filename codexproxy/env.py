@@ -6,6 +6,7 @@ import atexit
 import ipaddress
 import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ PREFIX = "CODEXPROXY_"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# PostgreSQL keeps so much of a name.
+_NAME_BYTES = 63
 # Set by this module itself, so that worker processes find the database that their parent made.
 _MEMORY_DATABASE = PREFIX + "MEMORY_DATABASE_FILE"
 
@@ -158,7 +161,12 @@ def _postgresql(
         "CONN_MAX_AGE": 0,
         # A connection out of the pool is tried first: after a restart of the server all of them are dead.
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**POSTGRESQL_OPTIONS, **dict(parse_qsl(query))},
+        "OPTIONS": {
+            **POSTGRESQL_OPTIONS,
+            **dict(parse_qsl(query)),
+            # Tells whose a connection is, an operator and codexproxy/in_use.py alike.
+            "application_name": f"codexproxy {os.getpid()} {socket.gethostname()}"[:_NAME_BYTES],
+        },
     }
 
 

@@ -106,12 +106,27 @@ class Response:
 
 
 class _SocketResponse(aiohttp.ClientWebSocketResponse[bool]):
+    """With what aiohttp has no public names for; its version is pinned."""
+
     async def receive_waiting_text(self) -> bytes | None:
-        # aiohttp has no public name for what has come already. Whatever is no text is left to `receive`.
+        # Whatever is no text is left to `receive`.
         reader = self._reader
         if not reader._buffer or reader._buffer[0][0].type is not aiohttp.WSMsgType.TEXT:
             return None
         return cast(bytes, (await reader.read()).data)
+
+    def abort_unsent(self) -> None:
+        """Closed in order, a connection keeps its file and its bytes until the other side has read them."""
+        transport = self._writer.transport
+        if transport.get_write_buffer_size():
+            transport.abort()
+
+    def _pong_not_received(self) -> None:
+        if self._reader._protocol._reading_paused:
+            # It waits behind what we have not read, as our own client reads slowly.
+            self._reset_heartbeat()
+        else:
+            super()._pong_not_received()
 
 
 class WebSocket:
@@ -132,10 +147,13 @@ class WebSocket:
     def is_closed(self) -> bool:
         return self._socket.closed
 
-    async def send(self, text: bytes) -> None:
-        """Raises TransportFailed."""
+    async def send(self, text: bytes, within_s: float) -> None:
+        """Raises TransportFailed, also when the other side does not take it in time."""
         try:
-            await self._socket.send_frame(text, aiohttp.WSMsgType.TEXT)
+            async with asyncio.timeout(within_s):
+                await self._socket.send_frame(text, aiohttp.WSMsgType.TEXT)
+        except TimeoutError:
+            raise TransportFailed("timeout", f"the message was not taken within {within_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise TransportFailed("broken", str(error) or type(error).__name__) from error
 
@@ -145,6 +163,8 @@ class WebSocket:
         if silence_s is not None and self._timer is None:
             self._timer = self._loop.call_later(silence_s, self._judge_silence)
         message = await self._socket.receive()
+        # What passes until the next wait is our own time, be it that of a client who reads slowly.
+        self._silence_s = None
         if message.type is aiohttp.WSMsgType.TEXT:
             return cast(bytes, message.data)
         if message.type is aiohttp.WSMsgType.BINARY:
@@ -152,7 +172,7 @@ class WebSocket:
         if message.type is aiohttp.WSMsgType.ERROR:
             raise TransportFailed("broken", str(message.data) or "the websocket failed")
         if self._is_silent:
-            raise TransportFailed("timeout", f"silence for {self._silence_s:g} s")
+            raise TransportFailed("timeout", f"silence for {silence_s or 0:g} s")
         code = self._socket.close_code
         raise TransportFailed("broken", f"the websocket was closed with {code}" if code else "it was closed")
 
@@ -182,6 +202,8 @@ class WebSocket:
                 await self._socket.close()
         except (TimeoutError, aiohttp.ClientError, OSError):
             return
+        finally:
+            self._socket.abort_unsent()
 
 
 class HttpClient:
@@ -208,8 +230,7 @@ class HttpClient:
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             timeout=aiohttp.ClientTimeout(total=None),
             ws_response_class=cast(Any, _SocketResponse),
-            # aiohttp's own error for a refused upgrade has lost the body.
-            raise_for_status=_raise_refusal,
+            middlewares=(_upgraded,),
         )
 
     async def send(
@@ -259,9 +280,13 @@ class HttpClient:
         await self._session.close()
 
 
-async def _raise_refusal(response: aiohttp.ClientResponse) -> None:
+async def _upgraded(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Whatever else is answered is a refusal: aiohttp would follow a redirect, and forget the body."""
+    response = await handler(request)
     if response.status == 101:
-        return
+        return response
     body = bytearray()
     try:
         async for block in response.content.iter_any():

@@ -11,7 +11,7 @@ from accounts.operators.services import PASSWORD_LENGTH, PasswordRefused, check_
 _LONGEST = 1024
 
 
-def _password(label: str, autocomplete: str, help_text: str = "") -> forms.CharField:
+def secret_field(label: str, autocomplete: str, help_text: str = "") -> forms.CharField:
     attributes = {"autocomplete": autocomplete, "class": "cp-input"}
     return forms.CharField(
         label=label,
@@ -35,7 +35,7 @@ def _code(help_text: str) -> forms.CharField:
 
 
 class PasswordForm(forms.Form):
-    password = _password("password", "current-password")
+    password = secret_field("password", "current-password")
 
 
 class CodeForm(forms.Form):
@@ -65,8 +65,8 @@ class SetupForm(forms.Form):
 
 
 class FirstPasswordForm(SetupForm):
-    new = _password("new password", "new-password", f"At least {PASSWORD_LENGTH} characters.")
-    again = _password("the same again", "new-password")
+    new = secret_field("new password", "new-password", f"At least {PASSWORD_LENGTH} characters.")
+    again = secret_field("the same again", "new-password")
 
     field_order = ("new", "again", "setup_token")
 
@@ -74,30 +74,30 @@ class FirstPasswordForm(SetupForm):
         return _checked(self.cleaned_data["new"])
 
     def clean(self) -> dict[str, Any]:
-        return _same_twice(self, super().clean() or self.cleaned_data)
+        return same_twice(self, super().clean() or self.cleaned_data)
 
 
 class ViewerForm(forms.Form):
-    new = _password("viewer's password", "new-password", f"At least {PASSWORD_LENGTH} characters.")
-    again = _password("viewer's password again", "new-password")
+    new = secret_field("viewer's password", "new-password", f"At least {PASSWORD_LENGTH} characters.")
+    again = secret_field("viewer's password again", "new-password")
 
     def clean_new(self) -> str:
         return _checked(self.cleaned_data["new"])
 
     def clean(self) -> dict[str, Any]:
-        return _same_twice(self, super().clean() or self.cleaned_data)
+        return same_twice(self, super().clean() or self.cleaned_data)
 
 
 class NewPasswordForm(forms.Form):
-    current = _password("present password", "current-password")
-    new = _password("new password", "new-password", f"At least {PASSWORD_LENGTH} characters.")
-    again = _password("the same again", "new-password")
+    current = secret_field("present password", "current-password")
+    new = secret_field("new password", "new-password", f"At least {PASSWORD_LENGTH} characters.")
+    again = secret_field("the same again", "new-password")
 
     def clean_new(self) -> str:
         return _checked(self.cleaned_data["new"])
 
     def clean(self) -> dict[str, Any]:
-        return _same_twice(self, super().clean() or self.cleaned_data)
+        return same_twice(self, super().clean() or self.cleaned_data)
 
 
 class ConfirmForm(SetupForm):
@@ -114,7 +114,7 @@ def _checked(password: str) -> str:
     return password
 
 
-def _same_twice(form: forms.Form, cleaned: dict[str, Any]) -> dict[str, Any]:
+def same_twice(form: forms.Form, cleaned: dict[str, Any]) -> dict[str, Any]:
     if "new" in cleaned and "again" in cleaned and cleaned["new"] != cleaned["again"]:
         form.add_error("again", "This is not the same as above.")
     return cleaned

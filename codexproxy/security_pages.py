@@ -31,7 +31,6 @@ from codexproxy.security_forms import (
     ViewerForm,
 )
 
-TOO_MANY = 429
 # Where on the forms an error belongs.
 _PLACES = {
     "invalid_totp_code": ("code",),
@@ -306,8 +305,8 @@ def _answer(
 ) -> HttpResponse:
     """A form that is shown again is a 200, as browsers expect; only too many tries are told by the status."""
     response = TemplateResponse(request, template, context)
-    if refused is not None and refused.status_code == TOO_MANY:
-        response.status_code = TOO_MANY
+    if refused is not None and refused.status_code == sign_in.TOO_MANY:
+        response.status_code = sign_in.TOO_MANY
         response.headers["Retry-After"] = refused.headers["Retry-After"]
     return response
 

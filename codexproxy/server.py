@@ -20,7 +20,8 @@ from daphne.http_protocol import WebRequest
 from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 
 from codexproxy.server_bodies import BodyBudget, Heading, Refusal, openai_error
-from codexproxy.server_frames import TEXT_FRAMES
+from codexproxy.server_departures import DEPARTURE, RequestInbox
+from codexproxy.server_frames import MESSAGE_DONE, TEXT_FRAMES
 from codexproxy.server_requests import ProxyChannel, ProxyHTTPFactory
 from codexproxy.server_transport import PromptTransport, reactor
 from codexproxy.server_websockets import Inbox, ProxyWebSocket, ProxyWebSocketFactory
@@ -53,6 +54,9 @@ class ServerOptions:
     default_body_limit: int = 32 * 1024 * 1024
     admit: Callable[[Heading], Refusal | None] | None = None
     refusal_body: Callable[[int, str, str], bytes] = openai_error
+    # Bodies to paths for which `is_apart` is true have room of their own, and take none of the others'.
+    is_apart: Callable[[str], bool] = lambda path: False
+    bodies_apart_limit: int = 0
     busy_retry_after_s: int = 5
     # A client that sends nothing for so long, within a request or between two, is disconnected.
     request_stall_s: float = 60.0
@@ -97,6 +101,7 @@ class ProxyServer(Server):  # type: ignore[misc]
         )
         self.options = options
         self.budget = BodyBudget(options.bodies_in_flight_limit)
+        self.budget_apart = BodyBudget(options.bodies_apart_limit)
         self.is_draining = False
         self.connections: dict[Any, dict[str, Any]] = {}
         self.channels: set[ProxyChannel] = set()
@@ -116,24 +121,20 @@ class ProxyServer(Server):  # type: ignore[misc]
         reactor.callLater(2, self.timeout_checker)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        """As Daphne does it, with inboxes that tell more and extensions that its protocols lack."""
         if scope["path"].startswith(_CLIENT_PATHS):
             scope["headers"] = [*scope["headers"], *_underscored(protocol)]
+        inbox: Inbox | RequestInbox
         if isinstance(protocol, ProxyWebSocket):
-            queue: Any = self._create_websocket_application(protocol, scope)
+            inbox, send = Inbox(protocol), protocol.reply
+            scope["extensions"] = {"websocket.http.response": {}, TEXT_FRAMES: {}, MESSAGE_DONE: {}}
         else:
-            queue = super().create_application(protocol, scope)
-        if queue is not None:
-            task: asyncio.Task[None] = self.connections[protocol]["application_instance"]
-            task.add_done_callback(lambda _: protocol.application_ended())
-        return queue
-
-    def _create_websocket_application(self, protocol: ProxyWebSocket, scope: dict[str, Any]) -> Inbox:
-        """As Daphne does it, with an inbox that knows when to stop reading."""
-        inbox = Inbox(protocol)
+            inbox, send = RequestInbox(), partial(self.handle_reply, protocol)
+            scope["extensions"] = {DEPARTURE: inbox.call_at_departure}
         scope["asgi"] = {"version": "3.0"}
-        scope["extensions"] = {"websocket.http.response": {}, TEXT_FRAMES: {}}
-        application = self.application(scope=scope, receive=inbox.get, send=protocol.reply)
-        self.connections[protocol]["application_instance"] = asyncio.ensure_future(application)
+        task = asyncio.ensure_future(self.application(scope=scope, receive=inbox.get, send=send))
+        self.connections[protocol]["application_instance"] = task
+        task.add_done_callback(lambda _: protocol.application_ended())
         return inbox
 
     def protocol_disconnected(self, protocol: Any) -> None:

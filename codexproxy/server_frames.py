@@ -1,13 +1,16 @@
-"""Many text frames of a websocket in one message of the application: an extension of ASGI of our own.
+"""What our own server understands of an application's websocket beyond ASGI.
 
-A message for each frame, and a write for each message, is most of what a fast stream of events costs. Any
-other ASGI server announces no such extension, and is given a `websocket.send` for each frame.
+Many text frames in one message: a message for each frame, and a write for each message, is most of what a
+fast stream of events costs. And that a message is answered, so that its bytes are no longer in flight.
+Any other ASGI server announces no such extensions, and is sent neither.
 """
 
 from __future__ import annotations
 
 # The name of the extension and of its message: {"type": TEXT_FRAMES, "frames": [b"...", ...]}, UTF-8 each.
 TEXT_FRAMES = "codexproxy.text_frames"
+# The application is done with the oldest message that it was given: {"type": MESSAGE_DONE}.
+MESSAGE_DONE = "codexproxy.message_done"
 _FINAL_TEXT = b"\x81"
 
 

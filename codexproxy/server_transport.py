@@ -58,10 +58,17 @@ class PromptTransport(tcp.Server):
     _waits_for_socket = False
     _accepted_at = 0.0
     _stall: Any = None
+    _own_end: Any = None
 
     def __init__(self, *args: Any, write_stall_s: float) -> None:
         super().__init__(*args)
         self._write_stall_s = write_stall_s
+
+    def getHost(self) -> Any:  # noqa: N802
+        """Our end of the connection, which stays what it is: the kernel is asked once."""
+        if self._own_end is None:
+            self._own_end = super().getHost()  # type: ignore[no-untyped-call]
+        return self._own_end
 
     @property
     def has_unsent_bytes(self) -> bool:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from codexproxy.server_bodies import Refusal, answer_and_close
-from codexproxy.server_frames import TEXT_FRAMES, text_frame
+from codexproxy.server_frames import MESSAGE_DONE, TEXT_FRAMES, text_frame
 from codexproxy.server_transport import WriteGate
 
 # After the transport, which brings the right reactor.
@@ -45,7 +46,7 @@ class Inbox(asyncio.Queue[dict[str, Any]]):
 
     async def get(self) -> dict[str, Any]:
         message = await super().get()
-        self._socket.message_taken(message, self.qsize())
+        self._socket.message_taken(self.qsize())
         return message
 
 
@@ -60,7 +61,9 @@ class ProxyWebSocket(WebSocketProtocol):  # type: ignore[misc]
         super().__init__()
         self._gate = WriteGate()
         self._is_paused = False
+        # Of the message that is coming; then of each that the application is not done with.
         self._reserved = 0
+        self._in_flight: deque[int] = deque()
         self._accept_headers: dict[str, list[str]] = {}
         self._refusal: tuple[int, list[tuple[bytes, bytes]]] | None = None
 
@@ -77,6 +80,8 @@ class ProxyWebSocket(WebSocketProtocol):  # type: ignore[misc]
                 text = message.get("text")
                 data = message["bytes"] if text is None else text.encode()
                 self._send_message(data, text is None)
+            elif message["type"] == MESSAGE_DONE:
+                self._message_done()
             elif message["type"] == "websocket.close":
                 self._close(message.get("code") or 1000, message.get("reason") or "")
             if self._gate.is_closed:
@@ -140,23 +145,22 @@ class ProxyWebSocket(WebSocketProtocol):  # type: ignore[misc]
 
     def onMessageFrameBegin(self, length: int) -> None:  # noqa: N802
         super().onMessageFrameBegin(length)
-        if not self.failedByMe and not self._reserve(length):
-            self._fail_connection(CLOSED_BY_LOAD, "The server is busy with other large requests.")
+        if not self.failedByMe:
+            self._reserve(length)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
         # Unpacked it may be larger than what came.
-        self._reserve(max(0, len(payload) - self._reserved))
+        if len(payload) > self._reserved and not self._reserve(len(payload) - self._reserved):
+            return
+        self._in_flight.append(self._reserved)
+        self._reserved = 0
         content = {"bytes": payload} if isBinary else {"text": payload.decode()}
         self.application_queue.put_nowait({"type": "websocket.receive", **content})
         if self.application_queue.qsize() >= _WAITING and not self._is_paused:
             self._is_paused = True
             self.transport.pauseProducing()
 
-    def message_taken(self, message: dict[str, Any], waiting: int) -> None:
-        if message["type"] != "websocket.receive":
-            return
-        if waiting == 0:
-            self._release()
+    def message_taken(self, waiting: int) -> None:
         if self._is_paused and waiting < _WAITING:
             self._is_paused = False
             self.last_ping = time.time()
@@ -180,14 +184,21 @@ class ProxyWebSocket(WebSocketProtocol):  # type: ignore[misc]
             self.sendMessage(json.dumps({"type": "error", "status": status, **told}).encode())
 
     def _reserve(self, size: int) -> bool:
+        """Room for more of the message that is coming, or the end of the socket."""
         if not self.server.budget.reserve(size):
+            self._fail_connection(CLOSED_BY_LOAD, "The server is busy with other large requests.")
             return False
         self._reserved += size
         return True
 
+    def _message_done(self) -> None:
+        if self._in_flight:
+            self.server.budget.release(self._in_flight.popleft())
+
     def _release(self) -> None:
-        self.server.budget.release(self._reserved)
+        self.server.budget.release(self._reserved + sum(self._in_flight))
         self._reserved = 0
+        self._in_flight.clear()
 
     # --- what goes ----------------------------------------------------------------------------
 
@@ -216,6 +227,13 @@ class ProxyWebSocket(WebSocketProtocol):  # type: ignore[misc]
 
     # --- the end ------------------------------------------------------------------------------
 
+    def onCloseHandshakeTimeout(self) -> None:  # noqa: N802
+        """autobahn's would throw away what a client has still to read; one that reads nothing is the
+        transport's to judge."""
+        self.closeHandshakeTimeoutCall = None
+        self.wasNotCleanReason = "it has not answered the close"
+        self.dropConnection(abort=False)
+
     def application_ended(self) -> None:
         """No client is left with a socket that nobody serves."""
         if self.state == self.STATE_CONNECTING and hasattr(self, "handshake_deferred"):
@@ -227,6 +245,9 @@ class ProxyWebSocket(WebSocketProtocol):  # type: ignore[misc]
         self.application_ended()
 
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:  # noqa: N802, N803
+        if not hasattr(self, "server"):
+            # The handshake was none, so that nobody has heard of it.
+            return
         self.server.sockets.discard(self)
         self._release()
         self._gate.stopProducing()

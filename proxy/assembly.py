@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.events import TERMINAL
+from proxy.events import TERMINAL, UNREADABLE
 from proxy.sse import event_data, split_events
 
 
@@ -28,7 +28,7 @@ class ResponseAssembly:
                 continue
             try:
                 payload = msgspec.json.decode(event_data(event))
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 continue
             if isinstance(payload, dict):
                 self._learn(payload)

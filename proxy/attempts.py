@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from accounts.tokens import RefreshFailed, RefreshRefused, TokenRefresher
 from codexproxy.http import TransportFailed
@@ -21,7 +21,7 @@ from proxy.stream import RateLimits, Reader
 from proxy.surface import lost_response, nobody, surfaced
 from proxy.transport import OverHttp, Reply, Transport
 from proxy.upstream import Upstream, broken, refusal_of, server_error
-from requestlogs.records import AttemptRecord, Record
+from requestlogs.records import AttemptRecord, Record, Split
 from usage.windows import sample_from_event, sample_from_headers
 
 
@@ -55,10 +55,9 @@ class Turn:
     file_owner: str | None = None
     # None asks over HTTP.
     transport: Transport | None = None
-    began: float = field(default_factory=time.monotonic)
 
     def elapsed_ms(self) -> int:
-        return int((time.monotonic() - self.began) * 1000)
+        return int(self.record.elapsed_ms())
 
 
 @dataclass(slots=True)
@@ -106,6 +105,10 @@ async def _until_judged(reader: Reader, blocks: AsyncIterator[bytes]) -> bytes:
     return reader.end()
 
 
+def _ms_since(began: float) -> float:
+    return (time.monotonic() - began) * 1000
+
+
 _LIMITS = frozenset({Effect.RATE_LIMITED, Effect.QUOTA_EXCEEDED, Effect.MODEL_LIMITED})
 
 
@@ -120,6 +123,7 @@ class Attempts:
         self._transient_failures = 0
         self._last: Refused | None = None
         self._entry: Entry | None = None
+        self._split = Split(queue_ms=turn.record.elapsed_ms())
 
     async def run(self) -> Served:
         """Raises Surfaced when no account serves."""
@@ -163,6 +167,13 @@ class Attempts:
         return affinity.get(turn.conversation, self._services.clock())
 
     def _choose(self) -> Member:
+        began = time.monotonic()
+        try:
+            return self._chosen()
+        finally:
+            self._split.choose_ms += _ms_since(began)
+
+    def _chosen(self) -> Member:
         turn, pool = self._turn, self._services.pool
         if self._entry is None:
             # Looked up together with the choice: a twin may have chosen a moment ago.
@@ -292,11 +303,14 @@ class Attempts:
         attempt = AttemptRecord(member.candidate.account_id, turn.elapsed_ms())
         turn.record.attempts.append(attempt)
         sent = headers.signed(self._passed_for(member), member.token.access, member.chatgpt_account_id)
+        began = time.monotonic()
         try:
             response = await self._transport.respond(attempt.account_id, sent, body)
         except TransportFailed as failure:
             attempt.outcome, attempt.message, attempt.ended_ms = failure.kind, str(failure), turn.elapsed_ms()
             raise
+        finally:
+            self._split.connect_ms += _ms_since(began)
         served = False
         try:
             result = await self._judge(member, response, attempt)
@@ -319,12 +333,15 @@ class Attempts:
         if response.status not in reader.answers:
             return self._refused(await refusal_of(response))
         blocks = response.blocks()
+        began = time.monotonic()
         try:
             first = await _until_judged(reader, blocks)
         except TransportFailed as failure:
             return self._refused(broken(failure))
         except EventTooLarge as error:
             return self._refused(UpstreamError(None, server_error("stream_event_too_large", str(error))))
+        finally:
+            self._split.upstream_ms += _ms_since(began)
         if reader.failure is not None:
             attempt.status = reader.error_status or attempt.status
             refusal = UpstreamError(reader.error_status, reader.failure, limit_id=reader.error_limit_id)
@@ -404,6 +421,8 @@ class Attempts:
         services, turn, now = self._services, self._turn, self._services.clock()
         account_id = member.candidate.account_id
         services.pool.succeeded(member)
+        turn.record.split = split = self._split
+        split.own_ms = turn.record.elapsed_ms() - split.connect_ms - split.upstream_ms
         state = served.response.header(TURN_STATE.encode())
         if state:
             services.affinity.remember_turn_state(state, account_id)

@@ -36,7 +36,13 @@ async def proxy_http(scope: Scope, receive: Receive, send: Send) -> None:
 async def _routed(call: Call) -> None:
     # Codex looks for much that is its owner's own; that it is not here is nothing an operator asks about.
     call.is_recorded = not call.scope["path"].startswith("/backend-api")
-    handler = route(call.scope["method"], call.scope["path"])
+    try:
+        handler = route(call.scope["method"], call.scope["path"])
+    except (NotFound, MethodNotAllowed):
+        # SECURITY: the firewall covers whole prefixes; whom it refuses does not even learn what is here.
+        if not call.scope["path"].startswith(_OUTSIDE_FIREWALL):
+            call.runtime.gatekeeper.check_address(call.facts, call.record.path)
+        raise
     call.is_recorded = handler in _RECORDED
     if handler not in _OWN_ACCESS:
         admit(call)
@@ -46,7 +52,6 @@ async def _routed(call: Call) -> None:
 async def answered(call: Call, handler: Handler) -> None:
     """One call from its beginning to its end. Never raises for what a client or upstream does."""
     token = logged_request_id.set(call.record.request_id)
-    began = asyncio.get_running_loop().time()
     metrics().open_requests.inc()
     try:
         await handler(call)
@@ -68,7 +73,7 @@ async def answered(call: Call, handler: Handler) -> None:
         logged_request_id.reset(token)
         metrics().open_requests.dec()
         if call.is_recorded:
-            call.record.latency_ms = int((asyncio.get_running_loop().time() - began) * 1000)
+            call.record.latency_ms = int(call.record.elapsed_ms())
             call.record.status_code = call.answer.status
             metrics().observe(call.record)
             call.runtime.writer.put(call.record)
@@ -105,6 +110,8 @@ _WITH_IDS = (
     (re.compile(r"/v1/models/.+"), "/v1/models"),
     (re.compile(r"/backend-api/files/[^/]+/uploaded"), "/backend-api/files/{file_id}/uploaded"),
 )
+
+_OUTSIDE_FIREWALL = "/api/"
 
 # They belong to one key, or have rules of their own, and ask for themselves.
 _OWN_ACCESS = frozenset({usage, usage_page, codex_usage})

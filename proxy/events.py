@@ -21,6 +21,10 @@ KEEP_ALIVE_NATIVE = b'data: {"type":"codex.keepalive"}\n\n'
 KEEP_ALIVE_COMMENT = b": keep-alive\n\n"
 
 
+# What decoding JSON raises for text that is none, is not UTF-8, or is nested too deeply.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
 class InputDetails(msgspec.Struct):
     cached_tokens: int | None = None
 
@@ -71,7 +75,7 @@ def event_type(data: bytes) -> str:
     """The type of an event; "" for what is not an event object (such as [DONE])."""
     try:
         return _type_decoder.decode(data).type
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return ""
 
 
@@ -79,7 +83,7 @@ def decode_event(data: bytes) -> Event | None:
     """None for what does not look like an event: it is passed on as it came."""
     try:
         return _event_decoder.decode(data)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return None
 
 

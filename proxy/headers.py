@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proxy.routing import Window
+from requestlogs.records import Split
 
 HeaderList = list[tuple[bytes, bytes]]
 
@@ -110,6 +111,12 @@ def without(headers: HeaderList, name: bytes) -> HeaderList:
 def returned(upstream_headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
     """Upstream's headers as the client may see them; never a cookie, never one account's limits."""
     return [(name, value) for name, value in upstream_headers if name in _RETURNED]
+
+
+def server_timing(split: Split) -> tuple[bytes, bytes]:
+    """Where the time until the first byte went (W3C, "Server Timing"; milliseconds)."""
+    named = ", ".join(f"{name};dur={ms:.2f}" for name, ms in split.named())
+    return (b"server-timing", named.encode())
 
 
 def pool_limits(primary: Window | None, secondary: Window | None) -> HeaderList:

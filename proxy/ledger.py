@@ -86,9 +86,7 @@ class DatabaseLedger:
         self._put_last(candidate.account_id, "block", write)
 
     def unblock(self, account_id: str, cause: str, blocked_at: float | None) -> None:
-        write = partial(
-            account_unblock, account_id=account_id, cause=cause, blocked_at=_moment(blocked_at)
-        )
+        write = partial(account_unblock, account_id=account_id, cause=cause, blocked_at=_moment(blocked_at))
         self._put_last(account_id, "unblock", write)
 
     def sign_in_needed(self, account_id: str, reason: str, generation: int) -> None:

@@ -123,7 +123,7 @@ class Pool:
         candidate = member.candidate
         block = block_of(candidate)
         if block is not None and lifts_block(block, sample):
-            self._lift(member, "a fresh reading shows that the window has rolled")
+            self._lift(member, f"a fresh reading shows that the window has rolled: {sample.words}")
         for reading in sample.windows:
             window = _window(reading, sample.recorded_at)
             if reading.window == "primary":

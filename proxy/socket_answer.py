@@ -26,7 +26,8 @@ class SocketAnswer(Answer):
 
     async def _stay_alive(self, headers: object) -> None:
         # Nothing is decided by a frame: an error may still follow as one.
-        await self.write(self._keep_alive)
+        if not self.ended:
+            await self.write(self._keep_alive)
 
     async def begin_stream(self, headers: HeaderList, first: bytes) -> None:
         self.status = 200

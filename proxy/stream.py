@@ -18,6 +18,7 @@ from proxy.events import (
     PREAMBLE,
     RATE_LIMITS,
     TERMINAL,
+    UNREADABLE,
     VENDOR_PREFIX,
     ResponseHead,
     Usage,
@@ -111,7 +112,7 @@ class EventStream(Reader):
             return b""
         if not self.judged:
             return self._judge(complete)
-        return complete if _interesting(complete) < 0 else self._looked_into(complete)
+        return self._looked_into(complete)
 
     @property
     def cut_off(self) -> bool:
@@ -133,19 +134,21 @@ class EventStream(Reader):
                 self._held.clear()
                 return b""
             held, self._held = bytes(self._held), bytearray()
-            rest = complete[passed - len(event) :]
-            return held + (rest if _interesting(rest) < 0 else self._looked_into(rest))
+            return held + self._looked_into(complete[passed - len(event) :])
         return b""
 
     def _looked_into(self, complete: bytes) -> bytes:
         """Only the events that matched are cut out; what lies between them passes in one piece."""
+        found = _interesting(complete)
+        if found < 0:
+            return complete
         if b"\r" in complete:
             return b"".join(
                 self._look_into(event, event_type(event_data(event))) for event in split_events(complete)
             )
         passed = bytearray()
         done = 0
-        while (found := _interesting(complete, done)) >= 0:
+        while found >= 0:
             boundary = complete.rfind(b"\n\n", done, found)
             start = done if boundary < 0 else boundary + 2
             end = complete.index(b"\n\n", found) + 2
@@ -153,6 +156,7 @@ class EventStream(Reader):
             passed += complete[done:start]
             passed += self._look_into(event, event_type(event_data(event)))
             done = end
+            found = _interesting(complete, done)
         return bytes(passed + complete[done:])
 
     def _look_into(self, event: bytes, kind: str) -> bytes:
@@ -178,7 +182,7 @@ class EventStream(Reader):
     def _rewritten(self, event: bytes) -> bytes:
         try:
             payload = msgspec.json.decode(event_data(event))
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return event
         replacement = self._on_rate_limits(payload)
         if replacement is None:

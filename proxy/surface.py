@@ -15,6 +15,9 @@ USAGE_LIMIT = "usage_limit_reached"
 def surfaced(error: UpstreamError, passed_over: tuple[PassedOver, ...], *, native: bool) -> Surfaced:
     """The answer for upstream's last refusal in this request: its status and error object are kept."""
     status = error.status if error.status is not None else status_for(error.error)
+    if status == 502 and not native:
+        # A gateway between upstream and here gives its own status to whatever it was told.
+        status = status_for(error.error)
     if is_limit(error):
         # Codex tries again for some codes; other clients can tell a limit from a quota by them.
         code = USAGE_LIMIT if native else _text(error.error.get("code")) or USAGE_LIMIT

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
+from codexproxy.server_departures import DEPARTURE
 from codexproxy.tasks import spawn
 from proxy.access import Access
 from proxy.affinity import TURN_STATE, conversation_key, file_key
@@ -134,14 +136,14 @@ async def _unless_gone(call: Call, work: Awaitable[None]) -> None:
     handler = asyncio.current_task()
     gone = False
 
-    def leave(watcher: asyncio.Task[None]) -> None:
+    def leave() -> None:
         nonlocal gone
-        gone = True
-        if handler is not None:
+        # The server tells the end of an answer in the same way.
+        if handler is not None and not call.answer.ended:
+            gone = True
             handler.cancel()
 
-    watcher = spawn(_gone(call.receive), name="client watcher")
-    watcher.add_done_callback(leave)
+    stop_watching = _watch(call, leave)
     try:
         await work
     except asyncio.CancelledError:
@@ -150,10 +152,19 @@ async def _unless_gone(call: Call, work: Awaitable[None]) -> None:
         handler.uncancel()
         raise ClientGone from None
     finally:
-        watcher.remove_done_callback(leave)
-        watcher.cancel()
+        stop_watching()
 
 
-async def _gone(receive: Receive) -> None:
+def _watch(call: Call, leave: Callable[[], None]) -> Callable[[], object]:
+    """Have `leave` called when the client leaves; returns what ends that."""
+    call_at_departure = call.scope.get("extensions", {}).get(DEPARTURE)
+    if call_at_departure is not None:
+        call_at_departure(leave)
+        return partial(call_at_departure, None)
+    return spawn(_left(call.receive, leave), name="client watcher").cancel
+
+
+async def _left(receive: Receive, leave: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    leave()

@@ -9,7 +9,7 @@ import msgspec
 
 from codexproxy.http import Headers, HttpClient, Response, ResponseTooLarge, Timeouts, TransportFailed
 from proxy import limits
-from proxy.events import ACTIVE_LIMIT
+from proxy.events import ACTIVE_LIMIT, UNREADABLE
 from proxy.outcomes import UpstreamError
 from usage.windows import model_limit_id
 
@@ -68,7 +68,7 @@ async def refusal_of(response: Refusing) -> UpstreamError:
 def _object(body: bytes) -> dict[str, Any]:
     try:
         payload = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return {}
     return payload if isinstance(payload, dict) else {}
 

@@ -17,7 +17,7 @@ from codexproxy.http import HandshakeRefused, Headers, HttpClient, Timeouts, Tra
 from codexproxy.tasks import spawn
 from proxy import limits
 from proxy.dialects.frames import http_body, warm_up_events
-from proxy.events import TERMINAL, VENDOR_PREFIX, Event, event_status, event_type
+from proxy.events import TERMINAL, UNREADABLE, VENDOR_PREFIX, Event, event_status, event_type
 from proxy.headers import HeaderList, for_fallback, for_handshake
 from proxy.sse import framed_event
 from proxy.stream import EventStream, OnRateLimits, Reader
@@ -108,7 +108,7 @@ class SocketTransport:
                 return await self._over_http(headers, body)
             return MadeReply(refused.status, refused.headers, refused.body)
         try:
-            await opened.socket.send(body)
+            await opened.socket.send(body, self.silence_s)
             first = await opened.socket.receive(self.silence_s)
         except TransportFailed:
             await self.close()
@@ -231,6 +231,6 @@ class SocketReply:
 def _ends_socket(frame: bytes) -> bool:
     try:
         status = event_status(msgspec.json.decode(frame, type=Event))
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return True
     return status in (401, 403) or (status or 0) >= 500

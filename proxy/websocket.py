@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from codexproxy.request_id import incoming_request_id
-from codexproxy.server_frames import TEXT_FRAMES
+from codexproxy.server_frames import MESSAGE_DONE, TEXT_FRAMES
 from codexproxy.tasks import spawn
 from proxy import limits
 from proxy.answer import Send
@@ -80,6 +80,9 @@ class ClientSocket:
         self._gone = asyncio.Event()
         self._is_draining = False
         self._turns = 0
+        extensions = call.scope.get("extensions") or {}
+        self._sends_batches = TEXT_FRAMES in extensions
+        self._says_done = MESSAGE_DONE in extensions
 
     async def serve(self) -> None:
         sockets = self._call.runtime.client_sockets
@@ -87,9 +90,11 @@ class ClientSocket:
         self._is_draining = self._call.runtime.is_draining
         reader = spawn(self._read(), name="client socket")
         try:
-            while (frame := await self._next()) is not None:
+            while await self._is_asked():
                 self._turns += 1
-                await answered(self._turn_call(), partial(self._turn, frame))
+                await answered(self._turn_call(), self._turn)
+                if self._says_done:
+                    await self._send({"type": MESSAGE_DONE})
             if not self._gone.is_set():
                 await self._send({"type": "websocket.close", "code": CLOSED_BY_DRAIN})
         finally:
@@ -112,15 +117,14 @@ class ClientSocket:
         self._gone.set()
         self._changed.set()
 
-    async def _next(self) -> MutableMapping[str, Any] | None:
-        """The next frame; None when the client has gone, or the server is to end."""
+    async def _is_asked(self) -> bool:
+        """Whether there is a next frame; False when the client has gone, or the server is to end."""
         while not self._gone.is_set() and not self._is_draining:
             if self._frames:
-                self._taken.set()
-                return self._frames.popleft()
+                return True
             self._changed.clear()
             await self._changed.wait()
-        return None
+        return False
 
     async def _left(self) -> MutableMapping[str, Any]:
         await self._gone.wait()
@@ -133,19 +137,28 @@ class ClientSocket:
         request_id = first.record.request_id if self._turns == 1 else incoming_request_id(None)
         keep_alive = KEEP_ALIVE_NATIVE if is_native else KEEP_ALIVE_COMMENT
         record = replace(
-            first.record, request_id=request_id, requested_at=datetime.now(UTC), transport="websocket"
+            first.record,
+            request_id=request_id,
+            requested_at=datetime.now(UTC),
+            began=time.monotonic(),
+            transport="websocket",
         )
         record.tokens, record.attempts, record.routing = replace(record.tokens), [], {}
-        batches = TEXT_FRAMES in (first.scope.get("extensions") or {})
-        answer = SocketAnswer(self._send, request_id, keep_alive, sends_batches=batches)
+        answer = SocketAnswer(self._send, request_id, keep_alive, sends_batches=self._sends_batches)
         return replace(
             first, receive=self._left, answer=answer, record=record, sink=None, transport=self._transport
         )
 
-    async def _turn(self, frame: MutableMapping[str, Any], call: Call) -> None:
+    async def _turn(self, call: Call) -> None:
+        text = self._taken_text()
         # Again for each turn: what was allowed when the socket opened may not be any more.
         admit(call)
-        text = frame.get("text")
-        if not isinstance(text, str):
+        if text is None:
             raise BadRequest("Binary frames are not understood here; send JSON as text.")
-        await frame_turn(call, text.encode(), native=canonical(call.scope["path"]) == _NATIVE)
+        await frame_turn(call, text, native=canonical(call.scope["path"]) == _NATIVE)
+
+    def _taken_text(self) -> bytes | None:
+        """Of the next frame, in the one copy that its turn needs; None for a binary one."""
+        self._taken.set()
+        text = self._frames.popleft().get("text")
+        return text.encode() if isinstance(text, str) else None

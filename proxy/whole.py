@@ -8,7 +8,7 @@ import msgspec
 
 from proxy.assembly import ResponseAssembly
 from proxy.dialects.compact import folded
-from proxy.events import ResponseHead
+from proxy.events import UNREADABLE, ResponseHead
 from proxy.sse import EventTooLarge
 from proxy.stream import EventStream, OnRateLimits, Reader
 
@@ -43,7 +43,7 @@ class WholeBody(Reader):
             return True
         try:
             payload = msgspec.json.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return False
         if not isinstance(payload, dict):
             return not self._holds

@@ -5,6 +5,7 @@ Sums come from the hours, never from the rows: they cost the same however many r
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -68,8 +69,16 @@ def pool_window(states: Iterable[tuple[Account, WindowState]], name: str) -> Poo
     ]
     capacity = pool_capacity(name, ((account.plan_type, state.used_percent) for account, state in known))
     resets = [state.reset_at for _, state in known if state.reset_at is not None]
-    minutes = next((state.minutes for _, state in known if state.minutes), WINDOW_MINUTES[name])
-    return PoolWindow(capacity, min(resets, default=None), minutes)
+    return PoolWindow(capacity, min(resets, default=None), _length(known) or WINDOW_MINUTES[name])
+
+
+def _length(known: Iterable[tuple[Account, WindowState]]) -> int | None:
+    """In minutes, of the most capacity: a pool may have weeks and months. None while it is not told."""
+    held: dict[int, float] = defaultdict(float)
+    for _, state in known:
+        if state.minutes:
+            held[state.minutes] += state.capacity or 0.0
+    return max(held, key=lambda minutes: held[minutes], default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ class RequestRecord(models.Model):
 
     latency_ms = models.PositiveIntegerField(null=True, blank=True)
     first_token_ms = models.PositiveIntegerField("first token", null=True, blank=True)
+    # {"queue", "choose", "connect", "upstream", "own"}: milliseconds, as `records.Split` says.
+    split = models.JSONField(default=dict, blank=True)
     # [{"account_id", "outcome", "status", "code", "started_ms", "ended_ms", "first_event_ms"}]
     attempts = models.JSONField(default=list, blank=True)
     # {"why": str, "passed_over": [{"account_id", "reason", "until"}]}

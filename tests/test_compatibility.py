@@ -29,6 +29,7 @@ FUNCTION = {"type": "function", "function": {"name": "f"}}
 # A value of the right shape for each field that does not take a text.
 VALUES: dict[str, Any] = {
     "background": True,
+    "include": ["x"],
     "input": HI,
     "max_completion_tokens": 5,
     "max_output_tokens": 5,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
@@ -55,12 +57,25 @@ class CurrentWindow(models.Model):
     window_minutes = models.PositiveIntegerField(null=True, blank=True)
     recorded_at = models.DateTimeField()
     source = models.CharField(max_length=20, choices=Source.choices, default=Source.USAGE)
+    # When each source told it last.
+    usage_at = models.DateTimeField(null=True, blank=True)
+    headers_at = models.DateTimeField(null=True, blank=True)
+    event_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["account", "window"], name="one_current_window")]
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.window} {self.used_percent:.0f} % used"
+
+    @property
+    def told_at(self) -> dict[str, datetime | None]:
+        """Each of the three sources, by its name, and when it told this window last."""
+        return {
+            Source.USAGE.label: self.usage_at,
+            Source.HEADERS.label: self.headers_at,
+            Source.EVENT.label: self.event_at,
+        }
 
 
 class ModelLimitWindow(models.Model):

@@ -42,10 +42,16 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """When the pool runs dry. `saved_at`: the reset without which it would, where one comes in time."""
+    """When the pool runs dry. `saved_at`: the reset without which it would, where one comes in time.
+
+    Where it does run dry: `postponed_at` is the reset without which it would sooner, `too_late_at` the next
+    reset, where that comes only afterwards.
+    """
 
     dry_at: float | None = None
     saved_at: float | None = None
+    postponed_at: float | None = None
+    too_late_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +116,11 @@ def pool_forecast(shares: Iterable[Share], now: float) -> Forecast | None:
     unsaved_at = now + left / rate
     at = now
     saved_at: float | None = None
+    too_late_at: float | None = None
     for share in sorted(_with_reset(known, now), key=lambda share: share.reset_at or 0.0):
         reset_at = share.reset_at or 0.0
         if at + left / rate <= reset_at:
+            too_late_at = reset_at
             break
         left -= rate * (reset_at - at)
         at = reset_at
@@ -122,7 +130,7 @@ def pool_forecast(shares: Iterable[Share], now: float) -> Forecast | None:
     dry_at = at + left / rate
     if dry_at > now + HORIZON_S:
         return Forecast(saved_at=saved_at)
-    return Forecast(dry_at=dry_at)
+    return Forecast(dry_at, None, saved_at, None if saved_at else too_late_at)
 
 
 def _with_reset(shares: Iterable[Share], now: float) -> list[Share]:
@@ -137,3 +145,15 @@ def window_pace(reading: Reading, window_s: float, now: float) -> Pace | None:
         return None
     elapsed = min(1.0, max(0.0, 1 - (reading.reset_at - now) / window_s))
     return Pace(100 * elapsed, reading.used_percent - 100 * elapsed)
+
+
+def pool_pace(known: Iterable[tuple[float, Pace]]) -> Pace | None:
+    """Of all accounts together, from (capacity, pace) of each; None without any."""
+    weighted = [(capacity, pace) for capacity, pace in known if capacity > 0]
+    total = sum(capacity for capacity, _ in weighted)
+    if not total:
+        return None
+    return Pace(
+        sum(capacity * pace.expected_percent for capacity, pace in weighted) / total,
+        sum(capacity * pace.ahead_percent for capacity, pace in weighted) / total,
+    )

@@ -12,6 +12,8 @@ RESET_TOLERANCE_S = 60.0
 # One source rounds to whole percents, another does not: the same use may look a little smaller.
 ROUNDING_PERCENT = 1.0
 PRIMARY_MINUTES = 300
+# How long a window beyond the five hours is taken for full when nothing says until when.
+QUOTA_WITHOUT_RESET_S = 3600.0
 
 _SETTLED = frozenset({"paused", "reauth_required", "deactivated"})
 
@@ -36,6 +38,16 @@ class Block:
         window_ends_at = self.window_reset_at or self.blocked_at + PRIMARY_MINUTES * 60
         return self.reset_at > window_ends_at + RESET_TOLERANCE_S
 
+    @property
+    def longer_reset_at(self) -> float | None:
+        """The reset of the window beyond the five hours, where it is the block's end.
+
+        No block that we have given an end ourselves lasts so long: it is upstream's word.
+        """
+        if self.reset_at is None or self.reset_at <= self.blocked_at + PRIMARY_MINUTES * 60:
+            return None
+        return self.reset_at
+
 
 def lifts_block(block: Block, sample: Sample) -> bool:
     """Whether a reading proves that the window has rolled: a later reset, or a use that fell.
@@ -53,7 +65,7 @@ def _has_rolled(block: Block, reading: WindowReading) -> bool:
     is_primary = reading.window == "primary"
     if is_primary and block.outlasts_primary:
         return False
-    if is_primary and _is_later(reading.reset_at, block.window_reset_at):
+    if _is_later(reading.reset_at, block.window_reset_at if is_primary else block.longer_reset_at):
         return True
     known = block.used_percent.get(reading.window)
     return known is not None and reading.used_percent < known - ROUNDING_PERCENT
@@ -88,7 +100,8 @@ def status_after(
     if status in _SETTLED:
         return Standing(status, primary.used_percent, runtime_reset_at)
     if secondary.used_percent is not None and secondary.used_percent >= 100:
-        return Standing("quota_exceeded", 100.0, secondary.reset_at or runtime_reset_at)
+        known = secondary.reset_at or _future(runtime_reset_at, now)
+        return Standing("quota_exceeded", 100.0, known or now + QUOTA_WITHOUT_RESET_S)
     reset_at = runtime_reset_at
     if status == "quota_exceeded" and secondary.used_percent is None:
         reset_at = secondary.reset_at or runtime_reset_at

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from accounts.models import Account
-from usage.capacity import capacity_credits
+from usage.capacity import capacity_credits, weekly_credits
 from usage.models import CurrentWindow, ModelLimitWindow, PriceOverride, WindowSample
-from usage.pace import Forecast, Pace, Reading, Share, pool_forecast, use_rate, window_pace
+from usage.pace import Forecast, Pace, Reading, Share, pool_forecast, pool_pace, use_rate, window_pace
 from usage.pricing import OwnPrice, PriceBook
 
 # How far back the present rate of use is looked for.
@@ -83,6 +83,15 @@ def weekly_pace(account: Account, now: datetime) -> Pace | None:
     if row is None or not row.window_minutes:
         return None
     return window_pace(_reading(row), 60.0 * row.window_minutes, now.timestamp())
+
+
+def pool_weekly_pace(accounts: Iterable[Account], now: datetime) -> Pace | None:
+    """Of the serving accounts together, as `weekly_pace` of each. They come with their windows."""
+    return pool_pace(
+        (weekly_credits(account.plan_type), pace)
+        for account in accounts
+        if account.status in _SERVING and (pace := weekly_pace(account, now)) is not None
+    )
 
 
 def _share(row: CurrentWindow, plan_type: str, readings: list[Reading], now: datetime) -> Share:

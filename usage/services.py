@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from accounts import changes
 from accounts.models import Account
 from accounts.services import account_block, account_unblock, account_update_plan
-from usage.models import AccountCredits, CurrentWindow, ModelLimitWindow, WindowSample
+from usage.models import AccountCredits, CurrentWindow, ModelLimitWindow, Source, WindowSample
 from usage.quota import RESET_TOLERANCE_S, Block, Known, Standing, lifts_block, status_after
 from usage.windows import Sample, WindowReading
 
@@ -22,6 +22,7 @@ from usage.windows import Sample, WindowReading
 _STEPS_PER_PERCENT = 2
 _NOTICEABLE_RESET_S = 60.0
 _SAME_WITHIN = timedelta(seconds=60)
+_TOLD_AT: dict[str, str] = {Source.USAGE: "usage_at", Source.HEADERS: "headers_at", Source.EVENT: "event_at"}
 
 
 @transaction.atomic
@@ -43,6 +44,8 @@ def sample_store(*, account_id: str, sample: Sample) -> int | None:
     rows = CurrentWindow.objects.filter(account_id=account_id)
     for reading in newer:
         values = _values(reading, recorded_at) | {"source": sample.source}
+        if sample.source in _TOLD_AT:
+            values[_TOLD_AT[sample.source]] = recorded_at
         _set_newest(rows.filter(window=reading.window), values, account_id=account_id, window=reading.window)
     noticed.append(_store_model_limits(account_id, sample))
     noticed.append(_forget_untold(account_id, sample))
@@ -162,7 +165,7 @@ def _lift_block(account: Account, known: Iterable[CurrentWindow], sample: Sample
     )
     if not lifts_block(block, sample):
         return None
-    cause = "a fresh reading shows that the window has rolled"
+    cause = f"a fresh reading shows that the window has rolled: {sample.words}"
     return account_unblock(account_id=account.pk, cause=cause, blocked_at=blocked_at)
 
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 _DAY_MINUTES = 1440
@@ -62,6 +63,18 @@ class Sample:
     model_limits: tuple[ModelLimit, ...] = ()
     is_whole: bool = False
     is_allowed: bool | None = None
+
+    @property
+    def words(self) -> str:
+        """The figures themselves, as evidence: primary 3 % used until 2026-11-20 17:00 UTC."""
+        return ", ".join(
+            f"{reading.window} {reading.used_percent:g} % used{_until(reading.reset_at)}"
+            for reading in self.windows
+        )
+
+
+def _until(reset_at: float | None) -> str:
+    return "" if reset_at is None else f" until {datetime.fromtimestamp(reset_at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def sample_from_headers(headers: Iterable[tuple[bytes, bytes]], now: float) -> Sample | None:

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from proxy.dialects.tool_calls import Fragment, ToolCalls
-from proxy.events import FAILURES, TERMINAL
+from proxy.events import FAILURES, TERMINAL, UNREADABLE
 from proxy.sse import event_data, split_events
 
 DONE = b"data: [DONE]\n\n"
+_END_MARKER = b"[DONE]"
 _CONTENT = b"response.output_text.delta"
 _DELTA_FIELDS = {
     _CONTENT.decode(): "content",
@@ -34,8 +35,8 @@ _delta_decoder = msgspec.json.Decoder(_Delta)
 class ChatAnswer:
     """Sans-IO: fed with whole events, it hands out chunks and keeps the completion.
 
-    After the terminal event nothing is read. `failed` says that it was a failure: the chunks then lack their
-    end, which `end_with_error` gives.
+    After the terminal event, or a [DONE] in its place, nothing is read. `failed` says that it was a failure:
+    the chunks then lack their end, which `end_with_error` gives.
     """
 
     # Of a turn that ended well, and yet with nothing to tell.
@@ -66,13 +67,17 @@ class ChatAnswer:
         return bytes(chunks)
 
     def _chunks(self, data: bytes) -> bytes:
+        if data == _END_MARKER:
+            # Nobody has said that the answer is complete.
+            self.failed = True
+            return b""
         try:
             if _CONTENT in data:
                 event = _delta_decoder.decode(data)
                 if event.type == _CONTENT.decode():
                     return self._content(event.delta)
             payload = msgspec.json.decode(data)
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             # What cannot be read has no place in a chat stream.
             return b""
         return self._chunks_for(payload) if isinstance(payload, dict) else b""

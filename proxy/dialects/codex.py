@@ -82,14 +82,16 @@ def understood(body: bytes, fields: dict[str, msgspec.Raw]) -> CodexRequest:
     model = _text(fields, "model")
     if not model:
         raise BadRequest("The request names no model.", param="model")
+    # A plain search spares nearly all requests a look at each of their items.
+    items = _items(fields) if b'"compaction' in body else []
     return CodexRequest(
         body=_forced(body, fields),
         model=model,
         reasoning_effort=_effort(fields),
         service_tier=_text(fields, "service_tier") or "",
         prompt_cache_key=_text(fields, "prompt_cache_key"),
-        has_compaction=_has_compaction(body, fields),
-        makes_compaction=_makes_compaction(body, fields),
+        has_compaction=any(item.type == "compaction" and item.encrypted_content for _, item in items),
+        makes_compaction=bool(items) and items[-1][1].type == COMPACTION_TRIGGER,
         files=_files(body),
     )
 
@@ -170,19 +172,6 @@ def plain_value(raw: msgspec.Raw | None) -> Any:
         return None if raw is None else msgspec.json.decode(raw)
     except msgspec.MsgspecError:
         return None
-
-
-def _has_compaction(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
-    if b'"compaction"' not in body:
-        return False
-    return any(item.type == "compaction" and item.encrypted_content for _, item in _items(fields))
-
-
-def _makes_compaction(body: bytes, fields: dict[str, msgspec.Raw]) -> bool:
-    if b'"compaction_trigger"' not in body:
-        return False
-    items = _items(fields)
-    return bool(items) and items[-1][1].type == COMPACTION_TRIGGER
 
 
 def _files(body: bytes) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.events import FAILURES, TERMINAL
+from proxy.events import FAILURES, TERMINAL, UNREADABLE
 from proxy.sse import event_data, split_events
 
 _CALL = "image_generation_call"
@@ -42,7 +42,7 @@ class ImagesAnswer:
                 continue
             try:
                 payload = msgspec.json.decode(data)
-            except (msgspec.MsgspecError, RecursionError):
+            except UNREADABLE:
                 continue
             if isinstance(payload, dict):
                 out += self._read(payload)

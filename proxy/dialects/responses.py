@@ -25,18 +25,17 @@ from proxy.dialects.messages import (
     ROLES,
     TEXT_PARTS,
     assistant_items,
-    known_part,
     read_messages,
     tool_result,
 )
 from proxy.dialects.models import without_effort
+from proxy.dialects.shapes import check_item, is_unreadable, part_of, shaped
 from proxy.errors import BadRequest
 
 # What a message of Chat Completions has besides, and Responses does not know.
 CHAT_ONLY = frozenset({"name", "tool_calls", "function_call", "reasoning_content", "reasoning_details"})
 _OMITTED_TIERS = frozenset({"auto", "default"})
 _TIERS = {"fast": "priority"}
-_RENAMED_TOOLS = {"web_search_preview": "web_search"}
 # Fields that upstream refuses are dropped silently, yet a nonsensical value is still the client's mistake.
 _NOT_NEGATIVE = ("max_output_tokens", "temperature", "top_p", "top_logprobs", "max_tool_calls")
 # How much of the beginning tells one conversation from another.
@@ -73,9 +72,8 @@ def read_responses_request(
     for name in _NOT_NEGATIVE:
         not_negative(payload, name)
     left_out = REFUSED_FIELDS | {"messages"}
-    request = {name: value for name, value in payload.items() if name not in left_out}
+    request = shaped({name: value for name, value in payload.items() if name not in left_out})
     request["instructions"], request["input"] = _instructions_and_input(payload)
-    _rename_tools(request)
     return upstream_request(with_model(request, models), is_stream=is_stream, key_owner=key_owner)
 
 
@@ -186,9 +184,10 @@ def _items(item: Any, where: str, custom_calls: set[str]) -> list[Any]:
         return [_message("user", [{"type": "input_text", "text": item}])]
     item = mapping(item, where)
     if item.get("type") not in (None, "message"):
-        if item.get("type") == "custom_tool_call":
-            custom_calls.add(str(item.get("call_id")))
-        return [item]
+        check_item(item, where)
+        if item["type"] == "custom_tool_call":
+            custom_calls.add(item["call_id"])
+        return [] if is_unreadable(item) else [item]
     role = one_of(item.get("role"), ROLES, f"{where}.role")
     if role == "tool":
         return [tool_result(item, where, custom_calls)]
@@ -212,14 +211,7 @@ def _content(content: Any, role: str, where: str) -> list[Any]:
 def _part(part: Any, text_kind: str, where: str) -> Any:
     if isinstance(part, str):
         return {"type": text_kind, "text": part}
-    part = mapping(part, where)
-    if part.get("type") == "text":
-        return {**part, "type": text_kind, "text": text(part.get("text"), f"{where}.text")}
-    if part.get("type") in ("image_url", "file"):
-        return known_part(part, where)
-    if part.get("type") == "input_file" and part.get("file_id"):
-        wrong(f"{where}.file_id", "file_id is not supported: send file_data or file_url.")
-    return part
+    return part_of(mapping(part, where), text_kind, where)
 
 
 def _message(role: str, content: list[dict[str, Any]]) -> dict[str, Any]:
@@ -234,25 +226,6 @@ def _split_texts(content: list[Any], where: str) -> tuple[list[str], list[Any]]:
         else:
             others.append(part)
     return texts, others
-
-
-def _rename_tools(request: dict[str, Any]) -> None:
-    tools = request.get("tools")
-    if isinstance(tools, list):
-        request["tools"] = [_renamed_tool(tool) for tool in tools]
-    choice = request.get("tool_choice")
-    if isinstance(choice, str):
-        request["tool_choice"] = _RENAMED_TOOLS.get(choice, choice)
-    else:
-        request["tool_choice"] = _renamed_tool(choice)
-        if choice is None:
-            del request["tool_choice"]
-
-
-def _renamed_tool(tool: Any) -> Any:
-    if isinstance(tool, Mapping) and str(tool.get("type")) in _RENAMED_TOOLS:
-        return {**tool, "type": _RENAMED_TOOLS[str(tool["type"])]}
-    return tool
 
 
 def derived_key(request: Mapping[str, Any], key_owner: str) -> str:

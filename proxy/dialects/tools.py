@@ -17,10 +17,14 @@ _FORMATS = frozenset({"text", "json_object", "json_schema"})
 def read_tools(given: Any) -> list[dict[str, Any]]:
     """Raises BadRequest."""
     tools = sequence(given, "tools")
-    return [_tool(mapping(tool, f"tools[{index}]"), f"tools[{index}]") for index, tool in enumerate(tools)]
+    return [
+        read_tool(mapping(tool, f"tools[{index}]"), f"tools[{index}]") for index, tool in enumerate(tools)
+    ]
 
 
-def _tool(tool: Mapping[str, Any], where: str) -> dict[str, Any]:
+def read_tool(given: Any, where: str) -> dict[str, Any]:
+    """One of them. Raises BadRequest."""
+    tool = mapping(given, where)
     kind = tool.get("type")
     if kind == "function":
         return _function(tool, where)
@@ -93,7 +97,7 @@ def read_tool_choice(given: Any) -> Any:
         return {"type": "web_search"}
     if kind == "allowed_tools":
         return _allowed_tools(mapping(choice.get("allowed_tools", choice), "tool_choice.allowed_tools"))
-    wrong("tool_choice.type", "must be function, custom, web_search or allowed_tools.")
+    wrong("tool_choice", "its type must be function, custom, web_search or allowed_tools.")
 
 
 def _allowed_tools(allowed: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, Credential, JobRun
-from usage.models import CurrentWindow
+from usage.models import CurrentWindow, WindowSample
 
 LIST = "/admin/accounts/account/"
 
@@ -123,6 +124,26 @@ def test_the_detail_shows_what_happened(browser: Client) -> None:
     assert "5 hours" in page
 
 
+def test_the_events_of_all_accounts_are_one_list(browser: Client) -> None:
+    for name in "ab":
+        account = make_account(name)
+        AccountEvent.objects.create(account=account, kind="rate_limited", detail=f"the limit of {name}")
+    events = f"{LIST}".replace("/account/", "/accountevent/")
+    page = browser.get(events).content.decode()
+    assert page.index("the limit of b") < page.index("the limit of a")
+    assert change_page(account) in page
+    page = browser.get(f"{events}?q=a@example.com").content.decode()
+    assert "the limit of a" in page
+    assert "the limit of b" not in page
+    assert browser.get(f"{events}add/").status_code == 403
+
+
+def test_who_pauses_an_account_is_in_its_timeline(browser: Client) -> None:
+    browser.post(button(make_account(), "pause"))
+    event = AccountEvent.objects.get()
+    assert (event.kind, event.detail) == ("paused", f"by {AuditEvent.objects.get().actor}")
+
+
 def test_the_alias_can_be_changed_and_what_upstream_tells_cannot(browser: Client) -> None:
     account = make_account()
     form = {
@@ -175,10 +196,16 @@ def test_a_link_cannot_press_a_button(browser: Client) -> None:
     assert account.status == Account.Status.ACTIVE
 
 
-def test_an_unknown_button_or_account_is_not_found(browser: Client) -> None:
+def test_an_unknown_button_is_not_found(browser: Client) -> None:
     account = make_account()
     assert browser.post(button(account, "explode")).status_code == 404
-    assert browser.post(f"{LIST}nobody/do/pause/").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["do/pause/", "export/", "probe/"])
+def test_an_account_that_is_gone_is_a_message(browser: Client, path: str) -> None:
+    page = browser.post(f"{LIST}nobody/{path}", follow=True)
+    assert page.status_code == 200
+    assert "This account is gone." in page.content.decode()
 
 
 def test_the_list_offers_the_actions_for_several_accounts(browser: Client) -> None:
@@ -259,6 +286,21 @@ def test_an_account_says_whether_its_refresh_token_is_verified(browser: Client) 
     assert "not verified yet" not in browser.get(change_page(account)).content.decode()
 
 
+def test_the_list_marks_accounts_that_are_not_verified(browser: Client) -> None:
+    make_account()
+    assert "not verified" in browser.get(LIST).content.decode()
+    Credential.objects.update(rotated_at=timezone.now())
+    assert "not verified" not in browser.get(LIST).content.decode()
+
+
+@pytest.mark.parametrize("policy", Account.RoutingPolicy.values)
+def test_several_accounts_are_routed_at_once_and_keep_their_reserve(browser: Client, policy: str) -> None:
+    chosen = [make_account(name, stop_at_percent=80).pk for name in "ab"]
+    page = browser.post(LIST, {"action": f"{policy}_selected", "_selected_action": chosen}, follow=True)
+    assert "a@example.com, b@example.com" in page.content.decode()
+    assert set(Account.objects.values_list("routing_policy", "stop_at_percent")) == {(policy, 80)}
+
+
 def test_the_routing_of_an_account_can_be_changed_and_is_in_its_timeline(browser: Client) -> None:
     account = make_account()
     browser.post(change_page(account), edited(routing_policy="preserve", stop_at_percent="80"))
@@ -310,7 +352,66 @@ def test_an_export_asks_first_and_is_never_cached(browser: Client) -> None:
 
 def test_an_account_says_when_its_tokens_are_refreshed_next(browser: Client) -> None:
     account = make_account()
-    # Ten minutes before they end.
-    assert "in 4 h 50 min" in browser.get(change_page(account)).content.decode()
+    # Ten minutes before they end, and not with all others that end then.
+    page = browser.get(change_page(account)).content.decode()
+    assert re.search(r"in 4 h (2[0-9]|3[0-9]|4[0-9]|50) min", page)
     Account.objects.update(status=Account.Status.REAUTH_REQUIRED)
     assert "none until it is signed in again" in browser.get(change_page(account)).content.decode()
+
+
+def test_a_background_job_says_when_it_ran_last_and_how_long_it_took(browser: Client) -> None:
+    now = timezone.now()
+    began = now - timedelta(minutes=5)
+    JobRun.objects.create(name="tidy up", started_at=began, ended_at=began + timedelta(seconds=40))
+    JobRun.objects.create(name="refresh usage", started_at=now, ended_at=None)
+    page = browser.get("/admin/accounts/jobrun/").content.decode()
+    for words in ("5 min ago", "40 s", "runs now", "2\n    jobs"):
+        assert words in page, words
+
+
+def test_the_audit_log_tells_moments_that_the_browser_puts_into_its_own_time(browser: Client) -> None:
+    event = AuditEvent.objects.create(actor="operator", action="account_paused")
+    page = browser.get("/admin/accounts/auditevent/").content.decode()
+    assert f'data-local="seconds">{event.at:%Y-%m-%d %H:%M:%S} UTC</time>' in page
+
+
+def test_an_account_shows_what_was_left_of_its_week(browser: Client) -> None:
+    account = make_account("a")
+    url = change_page(account)
+    assert "What was left in the last 7 days" not in browser.get(url).content.decode()
+    now = timezone.now()
+    for days, used in ((6, 10.0), (3, 60.0), (0, 70.0)):
+        WindowSample.objects.create(
+            account=account, window="secondary", used_percent=used, recorded_at=now - timedelta(days=days)
+        )
+    page = browser.get(url).content.decode()
+    points = re.search(r'<polyline class="cp-trend-secondary" points="([^"]+)"', page)
+    assert points is not None
+    places = [place.split(",") for place in points[1].split()]
+    assert [float(y) for _, y in places] == [10.0, 60.0, 70.0]
+    assert [float(x) for x, _ in places] == pytest.approx([14.3, 57.1, 100.0], abs=0.2)
+    assert 'href="/admin/requestlogs/requestrecord/?account=acct-a_1"' in page
+
+
+@pytest.mark.parametrize(
+    ("path", "words", "action"),
+    [
+        ("accounts/account/", "Accounts are the ChatGPT sign-ins", "Add account"),
+        ("accounts/accountgroup/", "A group is a name for some accounts", "Add group"),
+        ("proxy/apikey/", "A key lets a program in", "Add API key"),
+        ("proxy/firewallentry/", "every address may connect", "Add address or network"),
+        ("usage/priceoverride/", "The published prices below hold", "Add price"),
+        ("proxy/stickysession/", "A conversation stays on the account", "Connect a client"),
+        ("requestlogs/requestrecord/", "Every request of a client is listed here", "Connect a client"),
+        ("accounts/auditevent/", "written down here, with who did it", ""),
+        ("accounts/jobrun/", "the last run of each job is here", ""),
+    ],
+)
+def test_an_empty_list_says_what_it_is_for_and_has_one_button(
+    browser: Client, path: str, words: str, action: str
+) -> None:
+    page = browser.get(f"/admin/{path}").content.decode()
+    box = page[page.index('<div class="cp-empty">') :]
+    box = box[: box.index("</div>")]
+    assert words in box and action in box
+    assert box.count("<a ") == (1 if action else 0)

@@ -51,5 +51,18 @@ def test_marked_accounts_are_put_into_a_group_from_the_list() -> None:
     group = group_save(group=AccountGroup(name="Team"), account_ids=["a"])
     marked = {"action": f"into_group_{group.pk}", "_selected_action": ["b", "c"]}
     page = browser().post("/admin/accounts/account/", marked, follow=True).content.decode()
-    assert "In the group Team now: 2 more." in page
+    assert "Put into the group Team: b@example.com, c@example.com" in page
     assert members_of_groups() == {group.pk: frozenset("abc")}
+
+
+def test_marked_accounts_are_taken_out_of_the_group_that_the_list_shows() -> None:
+    for name in "abc":
+        make_account(name)
+    group = group_save(group=AccountGroup(name="Team"), account_ids=["a", "b", "c"])
+    client, action = browser(), f"out_of_group_{group.pk}"
+    assert action not in client.get("/admin/accounts/account/").content.decode()
+    shown = f"/admin/accounts/account/?groups__id__exact={group.pk}"
+    page = client.post(shown, {"action": action, "_selected_action": ["b", "c"]}, follow=True)
+    assert "Taken out of the group Team: b@example.com, c@example.com" in page.content.decode()
+    assert members_of_groups() == {group.pk: frozenset("a")}
+    assert AuditEvent.objects.filter(action="account_group_changed").latest("pk").detail == "a"

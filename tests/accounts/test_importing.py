@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 
 from accounts import auth_file, leases, selectors, services
-from accounts.importing import Brought, Outcome, Step, bring, plan
+from accounts.importing import Brought, Outcome, Step, bring, newest_first, plan
 from accounts.models import Account, AccountEvent
 from accounts.tokens import lease_name
 from proxy.simulator import RefreshRefused, SimAccount, Simulator
@@ -65,7 +65,7 @@ def test_a_refused_file_stores_nothing(sim: Simulator, reply: RefreshRefused) ->
     sim.accounts["ann"].script_refresh(reply)
     result = brought(sim.accounts["ann"])
     assert (result.outcome, result.account) == (Outcome.REFUSED, None)
-    assert result.message.endswith("Sign in again and import the new auth.json.")
+    assert result.message.endswith("Sign in again.")
     assert not Account.objects.exists()
 
 
@@ -137,3 +137,39 @@ def test_a_paused_account_stays_paused(sim: Simulator) -> None:
     later = (timezone.now() + timedelta(hours=1)).isoformat()
     assert brought(sim.accounts["ann"], last_refresh=later).outcome is Outcome.VERIFIED
     assert Account.objects.get().status == Account.Status.PAUSED
+
+
+def two_of(account: SimAccount, other: str | None = "2026-01-01T00:00:00Z") -> list[auth_file.ParsedAuth]:
+    """The account's file of now, and one of another time with another token."""
+    tokens = account.auth_json()["tokens"] | {"refresh_token": "rt-of-another-time"}
+    return [parsed(account, tokens=tokens, last_refresh=other), parsed(account)]
+
+
+def test_of_several_files_the_newest_comes_first_and_one_without_a_time_last(sim: Simulator) -> None:
+    old, new = two_of(sim.accounts["ann"])
+    untold = parsed(sim.accounts["bob"], last_refresh=None)
+    assert newest_first([untold, old, new])[0] is new
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_an_older_file_of_the_same_account_is_not_tried(sim: Simulator, verify: bool) -> None:
+    old, new = two_of(sim.accounts["ann"])
+    assert plan(old, [new]).step is Step.OLDER
+    bring(auth=new, source="test", verify=verify)
+    result = bring(auth=old, source="test", verify=verify, before=[new])
+    assert result.outcome is Outcome.KEPT
+    assert "of the same account, and newer" in result.message
+    assert len(sim.refreshes) == verify
+    assert sim.violations == []
+
+
+def test_a_file_that_does_not_say_its_age_is_not_tried_beside_one_that_does(sim: Simulator) -> None:
+    old, new = two_of(sim.accounts["ann"], other=None)
+    assert plan(old, [new]).step is Step.OLDER
+
+
+def test_files_of_two_people_and_of_two_workspaces_are_all_of_use(sim: Simulator) -> None:
+    ann = parsed(sim.accounts["ann"])
+    tokens = sim.accounts["ann"].auth_json()["tokens"] | {"account_id": "another-workspace"}
+    assert plan(parsed(sim.accounts["bob"]), [ann]).step is Step.ADD
+    assert plan(parsed(sim.accounts["ann"], tokens=tokens), [ann]).step is Step.ADD

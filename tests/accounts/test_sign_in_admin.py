@@ -239,6 +239,34 @@ def test_a_known_account_is_named_and_an_older_file_too(browser: Client, sim: Si
     assert "not stored" in page_of(browser.post(f"{older}store/", follow=True))
 
 
+def two_of_ann(sim: Simulator) -> list[SimpleUploadedFile]:
+    """An older file of hers, with a token of that time, and her present one."""
+    content = sim.accounts["ann"].auth_json()
+    older = content | {
+        "tokens": content["tokens"] | {"refresh_token": "rt-of-last-year"},
+        "last_refresh": "2025-01-01T00:00:00Z",
+    }
+    return [SimpleUploadedFile("old.json", json.dumps(older).encode()), *files(sim, "ann")]
+
+
+def test_of_two_files_of_one_account_only_the_newer_is_tried(browser: Client, sim: Simulator) -> None:
+    address, _ = begin(browser, ADD, uploads=two_of_ann(sim))
+    page = page_of(browser.get(address))
+    assert page.count("A new account") == 1
+    assert page.count("another one of these files is of the same account, and newer") == 1
+    page = page_of(browser.post(f"{address}store/", follow=True))
+    assert "stored, and its refresh token works (new)" in page
+    assert "not stored. Another one of these files is of the same account, and newer." in page
+    assert [call.status for call in sim.refreshes] == [200]
+
+
+def test_when_the_newer_file_is_refused_the_older_one_is_tried(browser: Client, sim: Simulator) -> None:
+    address, _ = begin(browser, ADD, uploads=two_of_ann(sim))
+    sim.accounts["ann"].script_refresh(RefreshRefused.reused())
+    browser.post(f"{address}store/")
+    assert len(sim.refreshes) == 2
+
+
 def test_one_refused_file_stops_no_other(browser: Client, sim: Simulator) -> None:
     address, _ = begin(browser, ADD, uploads=files(sim, "ann", "bob"))
     sim.accounts["ann"].script_refresh(RefreshRefused.reused())

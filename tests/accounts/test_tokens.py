@@ -12,16 +12,22 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError
 from django.db.models import F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accounts import leases, tokens
 from accounts.models import Account, Credential, Lease
 from accounts.tokens import (
+    EXPIRY_MARGIN,
+    MAX_AGE,
+    SPREAD,
     AlreadyFresh,
     FreshToken,
     RefreshFailed,
     RefreshRefused,
     TokenRefresher,
     due_for_refresh,
+    next_refresh_at,
     refresh_due,
 )
 from codexproxy.crypto import EncryptionKeyError
@@ -165,19 +171,23 @@ def test_two_processes_make_one_call(make: Make, clock: Clock) -> None:
 
 
 def test_accounts_do_not_wait_for_each_other(make: Make) -> None:
-    make_account(ACCOUNT)
-    make_account("acc-2_00000002")
-    service = SignInService(delay_s=0.2)
+    names = (ACCOUNT, "acc-2_00000002")
+    for name in names:
+        make_account(name)
+    service = SignInService()
     refresher = make(service)
 
-    async def scenario() -> float:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        both = (refresher.refresh(name, stale_generation=1) for name in (ACCOUNT, "acc-2_00000002"))
-        await asyncio.gather(*both)
-        return loop.time() - begun
+    async def scenario() -> None:
+        both_are_asked = asyncio.Barrier(2)
 
-    assert asyncio.run(scenario()) < 0.39
+        async def meanwhile() -> None:
+            await both_are_asked.wait()
+
+        service.meanwhile = meanwhile
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(refresher.refresh(name, stale_generation=1) for name in names))
+
+    asyncio.run(scenario())
     assert len(service.calls) == 2
 
 
@@ -399,7 +409,8 @@ def test_no_token_is_logged_or_shown(make: Make, caplog: pytest.LogCaptureFixtur
 
 def credential(expires_in: timedelta | None, age: timedelta) -> Credential:
     expires_at = None if expires_in is None else NOW + expires_in
-    return Credential(access_expires_at=expires_at, refreshed_at=NOW - age)
+    # The empty name is the one whose turn comes latest.
+    return Credential(account_id="", access_expires_at=expires_at, refreshed_at=NOW - age)
 
 
 @pytest.mark.parametrize(
@@ -419,6 +430,27 @@ def test_a_token_is_due_when_it_ends_soon_or_is_old(
 ) -> None:
     one = credential(expires_in, age)
     assert due_for_refresh([one], NOW) == ([one] if is_due else [])
+
+
+def test_accounts_that_were_added_together_are_refreshed_at_different_times() -> None:
+    expires_at = NOW + timedelta(days=5)
+    times = {next_refresh_at(f"account-{number}", expires_at, NOW) for number in range(20)}
+    assert len(times) == 20
+    assert all(timedelta() <= expires_at - EXPIRY_MARGIN - at <= SPREAD for at in times)
+    assert max(times) - min(times) > SPREAD / 2
+
+
+@given(
+    st.text(max_size=20),
+    st.none() | st.timedeltas(timedelta(minutes=11), timedelta(days=30)),
+)
+def test_a_token_is_refreshed_late_in_its_life_and_always_before_its_end(
+    account_id: str, life: timedelta | None
+) -> None:
+    expires_at = None if life is None else NOW + life
+    at = next_refresh_at(account_id, expires_at, NOW)
+    latest = NOW + MAX_AGE if expires_at is None else min(NOW + MAX_AGE, expires_at - EXPIRY_MARGIN)
+    assert NOW + 0.9 * (latest - NOW) <= at <= latest
 
 
 def test_the_job_refreshes_what_is_due_and_goes_on_after_a_failure(

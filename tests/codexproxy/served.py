@@ -9,7 +9,7 @@ import socket
 import sys
 from typing import Any
 
-from codexproxy.server_frames import TEXT_FRAMES
+from codexproxy.server_frames import MESSAGE_DONE, TEXT_FRAMES
 
 EVENT = b"data: " + b"x" * 1016 + b"\n\n"
 MIB = 1024 * 1024
@@ -109,17 +109,26 @@ async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await socket_flood(send)
     while (message := await receive())["type"] == "websocket.receive":
         if message.get("text") == "close":
+            print("closing", file=sys.stderr, flush=True)
             return await send({"type": "websocket.close", "code": 1012, "reason": "a successor is there"})
-        if message.get("text") == "batch":
-            assert TEXT_FRAMES in scope["extensions"]
-            await send({"type": TEXT_FRAMES, "frames": [b"x" * size for size in BATCH]})
-            await send({"type": TEXT_FRAMES, "frames": [b"y" * size for size in SMALL_BATCH]})
-        if message.get("text") == "sleep":
-            print("asleep", file=sys.stderr, flush=True)
-            await asyncio.sleep(1)
-        content = {name: message[name] for name in ("text", "bytes") if message.get(name) is not None}
-        await send({"type": "websocket.send", **content})
+        await answer(message, scope, send)
+        if path != "/keeps":
+            await send({"type": MESSAGE_DONE})
     print(f"closed {message}", file=sys.stderr, flush=True)
+
+
+async def answer(message: dict[str, Any], scope: dict[str, Any], send: Any) -> None:
+    if message.get("text") == "much":
+        await send({"type": "websocket.send", "text": "z" * (12 * MIB)})
+    if message.get("text") == "batch":
+        assert TEXT_FRAMES in scope["extensions"]
+        await send({"type": TEXT_FRAMES, "frames": [b"x" * size for size in BATCH]})
+        await send({"type": TEXT_FRAMES, "frames": [b"y" * size for size in SMALL_BATCH]})
+    if message.get("text") == "sleep":
+        print("asleep", file=sys.stderr, flush=True)
+        await asyncio.sleep(1)
+    content = {name: message[name] for name in ("text", "bytes") if message.get(name) is not None}
+    await send({"type": "websocket.send", **content})
 
 
 async def socket_flood(send: Any) -> None:
@@ -194,6 +203,8 @@ def serve_here(listening: socket.socket) -> None:
         body_limit=lambda path: 8 * MIB if path == "/small" else None,
         default_body_limit=64 * MIB,
         bodies_in_flight_limit=100 * MIB,
+        is_apart=lambda path: path == "/apart",
+        bodies_apart_limit=60 * MIB,
         admit=admit,
         request_stall_s=float(os.environ.get("REQUEST_STALL_S", "60")),
         pace_s=float(os.environ.get("PACE_S", "30")),

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from django.utils.html import strip_tags
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Account
-from codexproxy.admin_base import duration_words, window_view
+from codexproxy.admin_base import duration_words, window_cell, window_label, window_view, windows_of
 from requestlogs.models import RequestRecord
 from usage.models import CurrentWindow
 
@@ -62,7 +63,9 @@ def test_a_pool_that_is_limited_as_a_whole_says_until_when(browser: Client) -> N
     soon = timezone.now() + timedelta(minutes=30, seconds=30)
     make_account("a", status=Account.Status.RATE_LIMITED, reset_at=soon)
     make_account("b", status=Account.Status.QUOTA_EXCEEDED, reset_at=soon + timedelta(days=2))
-    assert f"No account can serve before {soon:%Y-%m-%d %H:%M} UTC (in 30 min)" in overview(browser)
+    assert f"No account can serve before {soon:%Y-%m-%d %H:%M} UTC (in 30 min)" in strip_tags(
+        overview(browser)
+    )
 
 
 def test_a_limit_that_is_over_is_not_shown_as_a_future_one(browser: Client) -> None:
@@ -116,6 +119,7 @@ PAGES = [
     "/admin/requestlogs/requestrecord/",
     "/admin/proxy/stickysession/",
     "/admin/proxy/settings/1/change/",
+    "/admin/accounts/accountevent/",
     "/admin/accounts/auditevent/",
     "/admin/security/",
     "/admin/security/authenticator/",
@@ -166,7 +170,9 @@ def test_durations_have_at_most_two_units(seconds: int, words: str) -> None:
 
 def test_a_passed_reset_makes_the_percent_unknown() -> None:
     now = timezone.now()
-    window = CurrentWindow(window="primary", used_percent=90, reset_at=now - timedelta(minutes=1))
+    window = CurrentWindow(
+        window="primary", used_percent=90, reset_at=now - timedelta(minutes=1), recorded_at=now
+    )
     view = window_view("5 hours", window, now)
     assert (view.remaining_percent, view.text) == (None, "–")
     assert view.reset_text.startswith("reset due")
@@ -174,5 +180,52 @@ def test_a_passed_reset_makes_the_percent_unknown() -> None:
 
 @pytest.mark.parametrize(("used", "remaining"), [(-3.0, 100), (0.0, 100), (99.4, 1), (100.0, 0), (130.0, 0)])
 def test_the_remaining_percent_stays_between_0_and_100(used: float, remaining: int) -> None:
-    view = window_view("week", CurrentWindow(used_percent=used), timezone.now())
+    now = timezone.now()
+    view = window_view("week", CurrentWindow(used_percent=used, recorded_at=now), now)
     assert view.remaining_percent == remaining
+
+
+@pytest.mark.parametrize(("minutes", "words"), [(0, ""), (14, ""), (16, "read 16 min ago")])
+def test_an_old_figure_is_shown_with_its_age(minutes: int, words: str) -> None:
+    now = timezone.now()
+    window = CurrentWindow(used_percent=5, recorded_at=now - timedelta(minutes=minutes))
+    assert window_view("week", window, now).age_text == words
+
+
+@pytest.mark.parametrize(
+    ("name", "minutes", "label"),
+    [
+        ("primary", None, "5 hours"), ("primary", 300, "5 hours"), ("primary", 180, "3 h"),
+        ("secondary", 10_080, "Week"), ("secondary", 20_160, "14 d"), ("monthly", 43_200, "Month"),
+        ("monthly", 44_640, "Month"), ("monthly", 86_400, "60 d"),
+    ],
+)  # fmt: skip
+def test_a_window_is_called_by_its_length(name: str, minutes: int | None, label: str) -> None:
+    assert window_label(name, minutes) == label
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("known", "labels"),
+    [
+        ((), ["5 hours", "Week"]),
+        (("primary",), ["5 hours", "Week"]),
+        (("primary", "secondary"), ["5 hours", "Week"]),
+        (("secondary",), ["Week"]),
+        (("monthly",), ["Month"]),
+        (("primary", "monthly"), ["5 hours", "Month"]),
+    ],
+)
+def test_an_account_has_the_windows_of_its_plan(known: tuple[str, ...], labels: list[str]) -> None:
+    account, now = make_account(), timezone.now()
+    for name in known:
+        CurrentWindow.objects.create(account=account, window=name, used_percent=40, recorded_at=now)
+    assert [view.label for view in windows_of(account, now)] == labels
+
+
+@pytest.mark.django_db
+def test_in_a_list_the_month_stands_in_the_place_of_the_week() -> None:
+    account, now = make_account(), timezone.now()
+    CurrentWindow.objects.create(account=account, window="monthly", used_percent=40, recorded_at=now)
+    assert window_cell(account, "secondary", now).text == "60 % left of the month"
+    assert window_cell(account, "primary", now).reset_text == "not in its plan"

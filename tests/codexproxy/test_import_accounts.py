@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from accounts.models import Account
+from accounts.models import Account, Credential
 from proxy.simulator import RefreshRefused, Simulator, running
 from tests.builders import make_auth_json
 
@@ -50,6 +50,17 @@ def test_a_bad_file_stops_no_other(tmp_path: Path) -> None:
     assert f"{large}: is too large to be an auth.json" in err
     assert "3 of 4 files could not be imported" in err
     assert Account.objects.count() == 1
+
+
+def test_of_two_files_of_one_account_only_the_newer_is_stored(tmp_path: Path) -> None:
+    old = write(tmp_path / "old.json", last_refresh="2025-01-01T00:00:00Z", tokens={"refresh_token": "old"})
+    out, _, failed = run(old, write(tmp_path / "new.json"))
+    assert not failed
+    assert out == (
+        "added ann@example.com (plus)\n"
+        "kept ann@example.com (plus): Another one of these files is of the same account, and newer.\n"
+    )
+    assert Credential.objects.get().refresh_token == "rt-ann@example.com"
 
 
 def test_no_token_is_printed(tmp_path: Path) -> None:

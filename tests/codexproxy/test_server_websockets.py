@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.codexproxy.served import BATCH, SMALL_BATCH
-from tests.codexproxy.test_server import MIB, Running, serving
+from tests.codexproxy.test_server import MIB, Running, read_all, serving
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +131,73 @@ def test_messages_of_many_clients_share_the_budget_of_bodies(server: Running) ->
         assert closed_with(second)[0] == 1013
         first.socket.shutdown(socket.SHUT_RDWR)
     server.wait_for("closed")
+    assert has_room(server)
+
+
+def has_room(server: Running) -> bool:
+    """Whether nothing is in flight any more: twice, so that nothing stays of the first either."""
     with opened(server) as client:
         client.recv(5)
-        client.send(bytes(60 * MIB))
-        assert len(client.recv(20)) == 60 * MIB
+        for _ in range(2):
+            client.send(bytes(60 * MIB))
+            if len(client.recv(20)) != 60 * MIB:
+                return False
+    return True
+
+
+def test_a_message_counts_until_the_application_is_done_with_it(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        with opened(server, "/keeps") as keeps, opened(server) as other:
+            keeps.recv(5), other.recv(5)
+            keeps.send(bytes(60 * MIB))
+            assert len(keeps.recv(20)) == 60 * MIB
+            with contextlib.suppress(ConnectionClosed):
+                other.send(bytes(60 * MIB))
+            assert closed_with(other)[0] == 1013
+        assert has_room(server)
+
+
+def test_a_message_counts_as_what_it_is_unpacked(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        with opened(server, "/keeps") as keeps, opened(server, compression="deflate") as packed:
+            keeps.recv(5), packed.recv(5)
+            keeps.send(bytes(60 * MIB))
+            assert len(keeps.recv(20)) == 60 * MIB
+            packed.send(bytes(60 * MIB))
+            assert closed_with(packed)[0] == 1013
+        assert has_room(server)
+
+
+def test_a_body_that_comes_with_the_upgrade_is_forgotten(server: Running) -> None:
+    for _ in range(2):
+        with server.connect() as client:
+            handshake(client, "/v1/x", bytes(60 * MIB))
+    assert has_room(server)
+
+
+@pytest.mark.parametrize("without", ["sec-websocket-key", "sec-websocket-version"])
+def test_a_handshake_that_is_none_is_refused_without_a_fault_of_ours(tmp_path: Path, without: str) -> None:
+    with serving(tmp_path) as server:
+        with server.connect() as client:
+            lines = [line for line in upgrade("/v1/x") if not line.startswith(without)]
+            client.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
+            assert read_all(client).startswith(b"HTTP/1.1 400 ")
+        assert has_room(server)
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_who_reads_slowly_reads_all_before_the_close(tmp_path: Path) -> None:
+    """What the kernel still holds of it when the close has waited long enough."""
+    with serving(tmp_path) as server, server.connect(receive_buffer=16 * 1024) as client:
+        handshake(client, "/v1/x")
+        client.sendall(masked(b"much") + masked(b"close"))
+        parts = [client.recv(65536)]
+        while "closing" not in server.log.read_text():
+            parts.append(client.recv(65536))
+        time.sleep(2.5)
+        answer = b"".join([*parts, read_all(client)])
+        assert answer.count(b"z") == 12 * MIB
+        assert answer.endswith(b"\x03\xf4a successor is there")
 
 
 def test_a_client_that_never_reads_holds_the_application_back(tmp_path: Path) -> None:
@@ -174,8 +237,8 @@ def test_a_drain_waits_for_the_application_of_a_socket(tmp_path: Path) -> None:
         assert server.process.wait(10) == 0
 
 
-def handshake(client: socket.socket, path: str) -> None:
-    lines = [
+def upgrade(path: str) -> list[str]:
+    return [
         f"GET {path} HTTP/1.1",
         "host: 127.0.0.1",
         "upgrade: websocket",
@@ -183,7 +246,11 @@ def handshake(client: socket.socket, path: str) -> None:
         "sec-websocket-version: 13",
         "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
     ]
-    client.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
+
+
+def handshake(client: socket.socket, path: str, body: bytes = b"") -> None:
+    lines = [*upgrade(path), f"content-length: {len(body)}"] if body else upgrade(path)
+    client.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
     assert b" 101 " in client.recv(65536)
 
 

@@ -151,3 +151,16 @@ def raw_request(body: dict[str, object], path: str = RESPONSES) -> bytes:
     content = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+def test_an_answer_says_where_the_time_until_its_first_byte_went(sim: Simulator, serve: Start) -> None:
+    sim.add_account("only").default = Ok(deltas=2, first_event_s=0.3)
+    server = serve()
+    connection, response = opened(server, turn())
+    with closing(connection):
+        response.read()
+    named = (part.strip().split(";dur=") for part in response.getheader("server-timing", "").split(","))
+    split = {name: float(ms) for name, ms in named}
+    assert list(split) == ["queue", "choose", "connect", "upstream", "own"]
+    assert split["connect"] + split["upstream"] >= 300
+    assert split["own"] < split["connect"] + split["upstream"]

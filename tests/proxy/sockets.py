@@ -88,6 +88,8 @@ class SocketClient:
 
     plane: SocketPlane
     path: str = "/backend-api/codex/responses"
+    # What the server announces.
+    extensions: tuple[str, ...] = ()
     inbox: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
     events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     sent: list[dict[str, Any]] = field(default_factory=list)
@@ -101,6 +103,7 @@ class SocketClient:
         scope = {
             "type": "websocket",
             "path": self.path,
+            "extensions": dict.fromkeys(self.extensions, {}),
             "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
         }
         call = Call(
@@ -147,9 +150,11 @@ async def plane_over(served: Served) -> AsyncIterator[SocketPlane]:
 
 
 @asynccontextmanager
-async def connected(plane: SocketPlane, path: str = "", **headers: str) -> AsyncIterator[SocketClient]:
+async def connected(
+    plane: SocketPlane, path: str = "", extensions: tuple[str, ...] = (), **headers: str
+) -> AsyncIterator[SocketClient]:
     """A client with an open socket; afterwards it has left, and nothing runs any more."""
-    client = SocketClient(plane, path or "/backend-api/codex/responses")
+    client = SocketClient(plane, path or "/backend-api/codex/responses", extensions)
     serving = asyncio.ensure_future(client.socket(**headers).serve())
     try:
         yield client

@@ -44,5 +44,11 @@ def test_without_a_terminal_event_there_is_no_answer() -> None:
     assert assembled(event("response.output_item.done", output_index=0, item=MESSAGE)) is None
 
 
+def test_an_item_that_cannot_be_decoded_is_left_out() -> None:
+    torn = b'data: {"type":"response.output_item.done","item":"\xff"}\n\n'
+    response = assembled(torn, event("response.completed", response={"id": "r", "output": []}))
+    assert response == {"id": "r", "output": []}
+
+
 def test_text_that_mentions_an_event_is_no_event() -> None:
     assert assembled(event("response.output_text.delta", delta="response.completed")) is None

@@ -419,3 +419,24 @@ async def test_a_reading_of_one_account_s_limit_for_a_model_is_not_told_to_the_c
     assert served.first == CREATED + DELTA
     await served.close()
     assert plane.candidate("a").model_limits["codex_other"].used_up_until(NOW) == NOW + 60
+
+
+async def test_the_time_until_the_first_byte_is_split_into_upstreams_and_our_own() -> None:
+    plane = DataPlane(view("a"), view("b"), script={"a": [limit()], "b": [ok()]})
+    turn = plane.turn()
+    turn.record.began -= 2.0
+    served = await Attempts(turn, plane.services).run()
+    await served.close()
+    split = turn.record.split
+    assert split is not None
+    assert split.queue_ms >= 2000
+    assert split.own_ms >= split.queue_ms + split.choose_ms > split.queue_ms
+    assert turn.record.elapsed_ms() >= split.own_ms + split.connect_ms + split.upstream_ms
+
+
+async def test_nothing_is_split_while_no_account_serves() -> None:
+    plane = DataPlane(view("a"), script={"a": [limit()]})
+    turn = plane.turn()
+    with pytest.raises(Surfaced):
+        await Attempts(turn, plane.services).run()
+    assert turn.record.split is None

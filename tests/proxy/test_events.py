@@ -11,6 +11,12 @@ def test_what_is_not_an_event_object_has_no_type() -> None:
     assert [event_type(data) for data in (b"[DONE]", b"", b"[]", b'{"type":5}', b"{")] == [""] * 5
 
 
+def test_what_cannot_be_decoded_is_no_event() -> None:
+    unreadable = (b'{"type":"\xff"}', b'{"type":' + b"[" * 9000 + b"]" * 9000 + b"}", b'{"code":"\xff"}')
+    assert [event_type(data) for data in unreadable[:2]] == ["", ""]
+    assert [decode_event(data) for data in unreadable] == [None] * 3
+
+
 def test_the_error_is_found_in_the_response_the_event_or_beside_the_type() -> None:
     nested = decode_event(b'{"type":"response.failed","response":{"error":{"code":"a"}}}')
     direct = decode_event(b'{"type":"error","error":{"code":"b"}}')

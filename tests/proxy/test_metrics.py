@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.metrics import Metrics
-from requestlogs.records import AttemptRecord, Record, TokenCounts
+from requestlogs.records import AttemptRecord, Record, Split, TokenCounts
 
 
 def record(**fields: Any) -> Record:
@@ -43,6 +43,15 @@ def test_times_are_told_in_seconds() -> None:
     assert value(metrics, "request_duration_seconds_sum", **labels) == 3.0
     assert value(metrics, "first_event_seconds_bucket", le="1.0", **labels) == 1
     assert value(metrics, "first_event_seconds_bucket", le="0.5", **labels) == 0
+
+
+def test_what_was_added_to_the_first_byte_is_counted_where_an_account_served() -> None:
+    metrics = Metrics()
+    metrics.observe(record(split=Split(own_ms=1.5)))
+    metrics.observe(record(split=None))
+    labels = {"surface": "codex", "transport": "http"}
+    assert value(metrics, "own_seconds_sum", **labels) == 0.0015
+    assert value(metrics, "own_seconds_count", **labels) == 1
 
 
 def test_a_request_that_never_had_an_event_has_no_time_of_one() -> None:

@@ -124,6 +124,19 @@ async def test_silence_is_filled_and_decides_nothing(monkeypatch: pytest.MonkeyP
     assert not frames.answer.begun
 
 
+async def test_no_keep_alive_follows_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its task may wait for its turn while the last frame goes out."""
+    monkeypatch.setattr(limits, "UNJUDGED_S", 0.0)
+    monkeypatch.setattr(limits, "KEEP_ALIVE_S", 0.0)
+    frames = Frames()
+    frames.answer.keep_alive_from_now(lambda: [])
+    while not any(task.get_name() == "keep-alive" for task in asyncio.all_tasks()):
+        await asyncio.sleep(0)
+    await frames.answer.end(DELTA)
+    await asyncio.sleep(0)
+    assert frames.events[-1]["type"] == "response.output_text.delta"
+
+
 async def test_openai_clients_are_spared_events_that_they_do_not_know() -> None:
     frames = Frames()
     await frames.answer.write(KEEP_ALIVE_COMMENT)

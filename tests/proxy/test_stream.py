@@ -73,6 +73,12 @@ def test_rate_limits_of_another_family_can_be_left_out() -> None:
     assert stream.feed(DELTA + LIMITS + DELTA) == DELTA + DELTA
 
 
+def test_rate_limits_that_cannot_be_decoded_pass_as_they_came() -> None:
+    torn = b'data: {"type":"codex.rate_limits","x":"\xff"}\n\n'
+    stream = EventStream(lambda event: None)
+    assert stream.feed(DELTA + torn) == DELTA + torn
+
+
 def test_text_that_looks_like_an_event_changes_nothing() -> None:
     stream = EventStream(unchanged)
     tricky = b'data: {"type":"response.output_text.delta","delta":"response.completed codex.rate_limits"}\n\n'

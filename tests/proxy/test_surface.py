@@ -67,6 +67,11 @@ def test_a_failure_event_gets_the_status_of_its_code() -> None:
     assert surfaced(UpstreamError(None, {"code": "server_is_overloaded"}), (), native=True).status == 503
 
 
+def test_what_a_gateway_tells_of_has_its_own_status_on_v1() -> None:
+    error = UpstreamError(502, {"code": "not_found", "message": "no such model"})
+    assert [surfaced(error, (), native=native).status for native in (False, True)] == [404, 502]
+
+
 def test_a_redirect_is_a_bad_gateway() -> None:
     assert (
         surfaced(UpstreamError(302, {"message": "Upstream error: HTTP 302 Found"}), (), native=True).status

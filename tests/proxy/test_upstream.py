@@ -8,7 +8,7 @@ import pytest
 
 from codexproxy.http import HttpClient, Timeouts
 from proxy import limits
-from proxy.upstream import Upstream
+from proxy.upstream import Upstream, refusal_of
 
 
 class Recorder:
@@ -32,3 +32,25 @@ async def test_a_changed_silence_holds_for_the_next_request() -> None:
         Timeouts(limits.CONNECT_TIMEOUT_S, limits.UPSTREAM_SILENCE_S),
         Timeouts(limits.CONNECT_TIMEOUT_S, 45.0),
     ]
+
+
+class Answered:
+    """A refusal with this body."""
+
+    status = 502
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def header(self, name: bytes) -> str | None:
+        return None
+
+    async def read(self, limit: int) -> bytes:
+        return self._body
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"error":"\xff"}', b"[" * 9000 + b"]" * 9000])
+async def test_a_body_that_is_no_object_is_told_by_its_status(body: bytes) -> None:
+    refusal = await refusal_of(Answered(body))
+    assert (refusal.message, refusal.body) == ("Upstream error: HTTP 502 Bad Gateway", b"")

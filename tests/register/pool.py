@@ -76,11 +76,11 @@ class Member:
         self.account = account
         self.id = account_id
         self._pool = pool
-        self._key = key["key"]
+        self.key = key["key"]
         self._key_id = key["id"]
 
     def send(self, method: str, path: str, fields: Any = None, **headers: str) -> Answer:
-        return self._pool.send(method, path, fields, Authorization=f"Bearer {self._key}", **headers)
+        return self._pool.send(method, path, fields, Authorization=f"Bearer {self.key}", **headers)
 
     def chat(self, **fields: Any) -> Answer:
         asked = {"model": "gpt-5.5", "messages": [{"role": "user", "content": "hi"}]}

@@ -9,7 +9,6 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from requestlogs.models import RequestRecord
 from requestlogs.rollups import rollups_differences
 from tests.builders import NOW
 
@@ -26,11 +25,12 @@ def newest() -> Iterator[None]:
 
 
 def test_what_is_there_already_is_counted() -> None:
-    MigrationExecutor(connection).migrate(BEFORE)
+    executor = MigrationExecutor(connection)
+    rows = executor.migrate(BEFORE).apps.get_model("requestlogs", "RequestRecord").objects
     fields = {"requested_at": NOW, "account_id": "acc-1", "model": "gpt-5.1"}
-    RequestRecord.objects.create(status="success", input_tokens=100, cached_input_tokens=999, **fields)
-    RequestRecord.objects.create(status="success", api_key_id=3, reasoning_tokens=7, cost_usd="0.5", **fields)
-    RequestRecord.objects.create(status="error", requested_at=NOW, model="asked", latency_ms=5)
+    rows.create(status="success", input_tokens=100, cached_input_tokens=999, **fields)
+    rows.create(status="success", api_key_id=3, reasoning_tokens=7, cost_usd="0.5", **fields)
+    rows.create(status="error", requested_at=NOW, model="asked", latency_ms=5)
     executor = MigrationExecutor(connection)
     executor.migrate(executor.loader.graph.leaf_nodes())
     day = timedelta(days=1)

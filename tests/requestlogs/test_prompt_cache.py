@@ -94,6 +94,13 @@ def test_a_conversation_s_page_tells_what_its_move_has_cost() -> None:
 
 
 @pytest.mark.usefixtures("moved")
+def test_an_account_without_another_name_is_called_by_its_e_mail() -> None:
+    Account.objects.update(alias="")
+    (switch,) = cache_story("talk")["switches"]
+    assert (switch["from"], switch["to"]) == ("a@example.com", "b@example.com")
+
+
+@pytest.mark.usefixtures("moved")
 def test_an_account_s_page_tells_its_share_of_the_cache_and_its_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("django.utils.timezone.now", lambda: NOW)
     CurrentWindow.objects.create(

@@ -137,6 +137,14 @@ def test_a_plan_with_a_month_shows_it_in_the_place_of_the_week() -> None:
     assert account["capacityCreditsSecondary"] == 1134
 
 
+def test_a_pool_of_weeks_and_months_has_the_length_of_the_most_capacity() -> None:
+    reading(make_account("a", email="a@example.com", plan_type="free"), 25, window="monthly")
+    CurrentWindow.objects.update(window_minutes=43_200)
+    assert get("/api/usage/summary")["secondaryWindow"]["windowMinutes"] == 43_200
+    reading(make_account("b", email="b@example.com"), 25, window="secondary")
+    assert get("/api/usage/summary")["secondaryWindow"]["windowMinutes"] == 10_080
+
+
 @pytest.mark.usefixtures("h7")
 def test_a_window_lists_every_account() -> None:
     found = get("/api/usage/window", window="primary")

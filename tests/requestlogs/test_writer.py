@@ -15,7 +15,7 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 from codexproxy.db import DatabaseThread
 from requestlogs import writer as module
 from requestlogs.models import RequestRecord
-from requestlogs.records import AttemptRecord, Record, TokenCounts
+from requestlogs.records import AttemptRecord, Record, Split, TokenCounts
 from requestlogs.writer import RecordWriter
 from tests.builders import NOW
 from usage.pricing import OwnPrice, PriceBook
@@ -128,6 +128,7 @@ def test_a_record_becomes_a_row_with_its_cost(thread: DatabaseThread) -> None:
         first_token_ms=90,
         attempts=[AttemptRecord("acc-1", 3, "success", 200)],
         routing={"why": "the only one"},
+        split=Split(queue_ms=0.314, own_ms=0.5),
     )
     write(thread, [given])
     row = RequestRecord.objects.get()
@@ -142,6 +143,7 @@ def test_a_record_becomes_a_row_with_its_cost(thread: DatabaseThread) -> None:
     assert (row.latency_ms, row.first_token_ms, row.routing) == (900, 90, {"why": "the only one"})
     assert row.attempts[0]["account_id"] == "acc-1"
     assert row.attempts[0]["started_ms"] == 3
+    assert row.split == {"queue": 0.31, "choose": 0.0, "connect": 0.0, "upstream": 0.0, "own": 0.5}
 
 
 def test_what_waits_is_written_in_groups(thread: DatabaseThread, groups: list[int]) -> None:

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usage.pace import HORIZON_S, Forecast, Reading, Share, pool_forecast, use_rate, window_pace
+from usage.pace import (
+    HORIZON_S,
+    Forecast,
+    Pace,
+    Reading,
+    Share,
+    pool_forecast,
+    pool_pace,
+    use_rate,
+    window_pace,
+)
 
 NOW = 1_700_000_000.0
 HOUR = 3600.0
@@ -61,7 +71,9 @@ def test_the_pool_runs_dry_when_all_is_used() -> None:
 
 def test_a_reset_that_comes_in_time_postpones_it() -> None:
     # 10 left for 1,000 s; after 500 s the 90 come back, and last 9,000 s more.
-    assert pool_forecast([share(90, 0.01, 500)], NOW) == Forecast(dry_at=pytest.approx(NOW + 10_000))
+    assert pool_forecast([share(90, 0.01, 500)], NOW) == Forecast(
+        dry_at=pytest.approx(NOW + 10_000), postponed_at=NOW + 500
+    )
 
 
 def test_a_reset_can_save_the_pool_for_good() -> None:
@@ -70,7 +82,8 @@ def test_a_reset_can_save_the_pool_for_good() -> None:
 
 
 def test_a_reset_that_comes_too_late_saves_nothing() -> None:
-    assert pool_forecast([share(90, 1.0, 500)], NOW) == Forecast(dry_at=pytest.approx(NOW + 10))
+    found = pool_forecast([share(90, 1.0, 500), share(100, 0.0, 900)], NOW)
+    assert found == Forecast(dry_at=pytest.approx(NOW + 10), too_late_at=NOW + 500)
 
 
 def test_a_pool_that_rests_never_runs_dry() -> None:
@@ -102,6 +115,13 @@ def test_the_pace_is_told_against_even_use(used: float, left_s: float, expected:
     assert found.word == word
 
 
+def test_the_pace_of_a_pool_is_weighed_by_what_its_accounts_hold() -> None:
+    found = pool_pace([(300, Pace(50, 20)), (100, Pace(10, -20)), (0, Pace(99, 99))])
+    assert found == Pace(pytest.approx(40), pytest.approx(10))
+    assert pool_pace([(0, Pace(50, 20))]) is None
+    assert pool_pace([]) is None
+
+
 @pytest.mark.parametrize("reset_at", [None, NOW - 1])
 def test_a_window_without_an_end_has_no_pace(reset_at: float | None) -> None:
     assert window_pace(Reading(NOW, 50, reset_at), 5 * HOUR, NOW) is None
@@ -122,6 +142,8 @@ def test_a_forecast_is_never_in_the_past_nor_beyond_the_horizon(shares: list[Sha
     if found is not None and found.dry_at is not None:
         assert NOW <= found.dry_at <= NOW + HORIZON_S
         assert found.saved_at is None
+        assert found.postponed_at is None or NOW <= found.postponed_at <= found.dry_at
+        assert found.too_late_at is None or found.too_late_at >= found.dry_at
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.none() | st.floats(NOW, NOW + HORIZON_S)), max_size=20))

@@ -62,6 +62,18 @@ def test_a_block_of_the_week_is_not_lifted_by_the_next_five_hours() -> None:
     assert lifts_block(block, reading(0, NOW + 200 * HOUR, window="secondary"))
 
 
+def test_a_later_reset_of_the_week_lifts_a_block_of_the_week_of_which_no_use_was_known() -> None:
+    block = Block(NOW, NOW + HOUR, {}, NOW + 60 * HOUR)
+    assert lifts_block(block, reading(0, NOW + 168 * HOUR, window="secondary"))
+    assert lifts_block(block, reading(0, NOW + 700 * HOUR, window="monthly"))
+    assert not lifts_block(block, reading(0, NOW + 60 * HOUR + 30, window="secondary"))
+
+
+@pytest.mark.parametrize("end", [None, NOW + 60, NOW + HOUR, NOW + 5 * HOUR])
+def test_the_week_s_reset_says_nothing_about_a_block_that_may_not_be_the_week_s(end: float | None) -> None:
+    assert not lifts_block(Block(NOW, NOW + 60, {}, end), reading(0, NOW + 9e5, window="secondary"))
+
+
 times = st.floats(-1e5, 1e5).map(lambda offset: NOW + offset)
 percents = st.floats(0, 120)
 
@@ -126,6 +138,12 @@ def test_a_full_week_is_a_quota_whatever_the_five_hours_say() -> None:
     )
     told = after("active", Known(5.0), NOW + 7, Known(100.0))
     assert told == Standing("quota_exceeded", 100.0, NOW + 7)
+
+
+@pytest.mark.parametrize("runtime", [None, NOW - 7])
+def test_a_full_week_without_a_reset_is_tried_again_in_an_hour(runtime: float | None) -> None:
+    found = after("active", Known(5.0), runtime, Known(100.0))
+    assert found == Standing("quota_exceeded", 100.0, NOW + 3600)
 
 
 def test_a_quota_stays_until_its_end() -> None:

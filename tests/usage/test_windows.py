@@ -260,3 +260,13 @@ def test_garbage_in_headers_never_raises(name: bytes, used: bytes, reset_at: byt
         (b"x-codex-primary-reset-at", reset_at),
     ]
     assert is_sane(sample_from_headers(headers, NOW))
+
+
+def test_a_reading_is_told_as_evidence() -> None:
+    windows = (
+        WindowReading("primary", 3.5, 1_700_000_000, 300),
+        WindowReading("secondary", 40, None, 10_080),
+    )
+    assert Sample(windows, NOW, "usage").words == (
+        "primary 3.5 % used until 2023-11-14 22:13 UTC, secondary 40 % used"
+    )

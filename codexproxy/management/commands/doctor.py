@@ -21,9 +21,7 @@ _SIGNS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
 
 
 class Command(BaseCommand):
-    help = (
-        "Check the data folder, the database, the key, the accounts, the jobs, the sums, the clock, upstream."
-    )
+    help = "Check the folder, database, key, accounts, jobs, notices, sums, clock and upstream."
     # What the system checks refuse to start with is what this is for.
     requires_system_checks: list[str] = []
 
@@ -66,6 +64,7 @@ class Command(BaseCommand):
             yield from doctor.check_key()
             yield from doctor.check_accounts()
             yield from doctor.check_jobs(timezone.now())
+            yield from doctor.check_notices()
             yield from doctor.check_sums(timezone.now())
         except DatabaseError as error:
             yield Finding(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts import auth_file, importing
@@ -27,25 +28,45 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         files: list[Path] = options["files"]
+        found: list[tuple[auth_file.ParsedAuth, Path]] = []
         failed = 0
         for file in files:
             try:
-                self.stdout.write(_import(file, verify=not options["no_verify"]))
-            except (OSError, auth_file.AuthFileError, NotImported) as error:
+                found.append((_read(file), file))
+            except (OSError, auth_file.AuthFileError) as error:
                 failed += 1
                 reason = error.strerror if isinstance(error, OSError) else error
                 self.stderr.write(f"{file}: {reason}")
+        stored: list[auth_file.ParsedAuth] = []
+        found.sort(key=lambda read: importing.newness(read[0]), reverse=True)
+        for auth, file in found:
+            try:
+                self.stdout.write(_import(auth, before=stored, verify=not options["no_verify"]))
+            except (ValidationError, NotImported) as error:
+                failed += 1
+                self.stderr.write(f"{file}: {_words(error)}")
+            else:
+                stored.append(auth)
         if failed:
             raise CommandError(f"{failed} of {len(files)} files could not be imported")
 
 
-def _import(file: Path, *, verify: bool) -> str:
-    """Raises OSError, AuthFileError and NotImported."""
+def _words(error: ValidationError | NotImported) -> str:
+    return importing.explain(error) if isinstance(error, ValidationError) else str(error)
+
+
+def _read(file: Path) -> auth_file.ParsedAuth:
+    """Raises OSError and AuthFileError."""
     with file.open("rb") as opened:
         content = opened.read(auth_file.MAX_AUTH_FILE_BYTES + 1)
     if len(content) > auth_file.MAX_AUTH_FILE_BYTES:
         raise auth_file.AuthFileError("is too large to be an auth.json")
-    brought = importing.bring(auth=auth_file.parse(content), source="import_accounts", verify=verify)
+    return auth_file.parse(content)
+
+
+def _import(auth: auth_file.ParsedAuth, *, before: list[auth_file.ParsedAuth], verify: bool) -> str:
+    """Raises ValidationError and NotImported."""
+    brought = importing.bring(auth=auth, source="import_accounts", before=before, verify=verify)
     account = brought.account
     if brought.outcome is importing.Outcome.REFUSED or account is None:
         raise NotImported(brought.message)

@@ -9,12 +9,13 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
+from django.db import transaction
 
+from accounts import audit
 from accounts.encryption_check import remember_first_key, verify_key
 from codexproxy.crypto import EncryptionKeyError, KeyRing, split_keys
+from codexproxy.in_use import is_served
 from codexproxy.key_rotation import put_new_key_first, reencrypt, write_key_file
-from codexproxy.sqlite_recovery import is_open_elsewhere
 
 
 class Command(BaseCommand):
@@ -33,24 +34,21 @@ class Command(BaseCommand):
                 "The key comes from CODEXPROXY_ENCRYPTION_KEY: put a new one in front of it there, separated "
                 "by a comma, run this without --new, and take the old one away afterwards."
             )
-        if _is_served():
+        if is_served():
             raise CommandError("The database is in use: stop the server first.")
         try:
             verify_key()
             # The old keys stay in the file until everything is written with the new one.
             keys = put_new_key_first(file) if options["new"] else settings.ENCRYPTION_KEYS
             ring = KeyRing(split_keys(keys))
-            written = reencrypt(ring)
+            with transaction.atomic():
+                written = reencrypt(ring)
+                audit.record(
+                    "encryption_key_rotated", subject=ring.fingerprints[0], detail=f"{written} secrets"
+                )
         except EncryptionKeyError as error:
             raise CommandError(str(error)) from None
         remember_first_key(ring)
         if options["new"]:
             write_key_file(file, split_keys(keys)[:1])
         self.stdout.write(f"{written} secrets are written with key {ring.fingerprints[0]}.")
-
-
-def _is_served() -> bool:
-    """Whether a server has the SQLite file open. With a connection of its own a process cannot look."""
-    if connection.vendor != "sqlite" or connection.connection is not None:
-        return False
-    return is_open_elsewhere(Path(str(settings.DATABASES["default"]["NAME"])))

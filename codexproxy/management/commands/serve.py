@@ -21,7 +21,7 @@ from django.db import connection, connections
 
 from accounts.encryption_check import verify_key
 from accounts.models import EncryptionKeyFingerprint
-from codexproxy import checks, demo, exposure
+from codexproxy import checks, demo, exposure, health
 from codexproxy.crypto import EncryptionKeyError
 from codexproxy.sqlite_recovery import damage, is_worth_checking
 from codexproxy.supervisor import CannotListen, Supervisor, bind, raise_file_limit
@@ -61,6 +61,7 @@ class Command(BaseCommand):
                 _leave(code)
             return
         announce(*address)
+        health.served_by(workers)
         with tempfile.TemporaryDirectory(prefix="codexproxy-metrics-") as folder:
             metrics.share_between_processes(Path(folder))
             supervisor = Supervisor(workers, listening, lambda: work(listening, None), metrics.forget_process)
@@ -120,6 +121,8 @@ def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
         body_limit=limits.body_limit,
         bodies_in_flight_limit=limits.BODIES_IN_FLIGHT_LIMIT,
         busy_retry_after_s=limits.BUSY_RETRY_AFTER_S,
+        is_apart=limits.is_dashboards,
+        bodies_apart_limit=limits.DASHBOARD_BODIES_IN_FLIGHT_LIMIT,
         admit=refusal_before_body,
     )
     lifespan = Lifespan(

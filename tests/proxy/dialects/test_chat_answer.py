@@ -151,6 +151,17 @@ def test_nothing_is_read_after_the_end() -> None:
     assert chat.end_with_error({"message": "late"}) == b""
 
 
+def test_a_done_without_a_terminal_event_is_an_end_and_no_answer() -> None:
+    chat = answer()
+    told = chat.feed(text("hi") + DONE + text(" TRAILING") + COMPLETED)
+    assert b"TRAILING" not in told
+    assert (chat.failed, chat.completion()) == (True, None)
+    assert chunks(told + chat.end_with_error({"message": "cut off"}))[-2:] == [
+        {"error": {"message": "cut off"}},
+        "[DONE]",
+    ]
+
+
 def test_a_failure_ends_with_its_error() -> None:
     chat = answer()
     chat.feed(text("hi") + event("response.failed", response={"error": None}))
@@ -160,7 +171,13 @@ def test_a_failure_ends_with_its_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"{", b'"response.output_text.delta"', b"[" * 9000 + b"]" * 9000, b"[DONE]"]
+    "data",
+    [
+        b"{",
+        b'"response.output_text.delta"',
+        b"[" * 9000 + b"]" * 9000,
+        b'{"type":"response.output_text.delta","delta":"\xff"}',
+    ],
 )
 def test_what_cannot_be_read_is_left_out(data: bytes) -> None:
     assert answer().feed(b"data: " + data + b"\n\n") == b""

@@ -224,6 +224,12 @@ def test_messages_in_the_input_may_use_the_words_of_chat() -> None:
     ]
 
 
+def test_reasoning_that_nobody_can_read_is_left_out() -> None:
+    readable = {"type": "reasoning", "summary": [], "encrypted_content": "abc"}
+    bare = {"type": "reasoning", "id": "rs_1", "summary": []}
+    assert sent(input=[bare, readable])["input"] == [readable]
+
+
 def test_what_a_message_carries_besides_is_kept() -> None:
     item = {
         "type": "message",
@@ -261,6 +267,8 @@ def test_an_effort_behind_the_model_s_name_is_the_effort() -> None:
         ({"input": [{"role": "user", "content": [{"type": "text"}]}]}, "input[0].content[0].text"),
         ({"input": [{"role": "tool", "content": "x"}]}, "input[0].tool_call_id"),
         ({"input": [{"role": "user"}]}, "input[0].content"),
+        ({"input": [{"type": "function_call", "name": "f"}]}, "input[0].call_id"),
+        ({"tools": "x"}, "tools"),
     ],
 )
 def test_a_mistake_in_a_message_is_named(fields: dict[str, Any], param: str) -> None:

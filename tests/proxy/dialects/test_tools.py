@@ -118,7 +118,7 @@ def test_a_plain_format_stays(kind: str) -> None:
         ),
         (read_tools, [{"type": "custom", "name": "p"}], "tools[0].custom"),
         (read_tool_choice, "file_search", "tool_choice"),
-        (read_tool_choice, {"type": "file_search"}, "tool_choice.type"),
+        (read_tool_choice, {"type": "file_search"}, "tool_choice"),
         (read_tool_choice, {"type": "function", "function": {}}, "tool_choice.function.name"),
         (read_response_format, "json", "response_format"),
         (read_response_format, {"type": "yaml"}, "response_format.type"),
