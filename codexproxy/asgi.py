@@ -18,6 +18,8 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402
 from codexproxy import health  # noqa: E402
 from codexproxy.background import jobs, run_jobs  # noqa: E402
 from codexproxy.db import DatabaseThread  # noqa: E402
+from codexproxy.proxy_probe import PATH as PROBE_PATH  # noqa: E402
+from codexproxy.proxy_probe import probe  # noqa: E402
 from codexproxy.tasks import spawn  # noqa: E402
 from proxy.endpoint import proxy_http  # noqa: E402
 from proxy.runtime import Runtime, drain_sockets, runtime, stop_runtime  # noqa: E402
@@ -29,10 +31,15 @@ _CLIENT_PATHS = re.compile(r"/(?:(?:v1|backend-api)(?:/|$)|api/codex/usage/?$)")
 async def _by_path(scope: Any, receive: Any, send: Any) -> None:
     # Channels' URLRouter copies the scope for each request, and its match costs as much as all of ours does.
     to_client_path = _CLIENT_PATHS.match(scope["path"]) is not None
-    await (proxy_http if to_client_path else django_application)(scope, receive, send)
+    to = proxy_http if to_client_path else django_application
+    await (probe if scope["path"] == PROBE_PATH else to)(scope, receive, send)
 
 
-application = ProtocolTypeRouter({"http": _by_path, "websocket": proxy_websocket})
+async def _socket_by_path(scope: Any, receive: Any, send: Any) -> None:
+    await (probe if scope["path"] == PROBE_PATH else proxy_websocket)(scope, receive, send)
+
+
+application = ProtocolTypeRouter({"http": _by_path, "websocket": _socket_by_path})
 
 
 class _Jobs:
