@@ -15,17 +15,23 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_POST
 
-from accounts import auth_file, exporting, groups, services, tokens
+from accounts import (
+    auth_file,
+    exporting,
+    groups,
+    log_admin,  # noqa: F401 - its pages are registered with these
+    services,
+    tokens,
+)
+from accounts.buttons import button_context
 from accounts.identity import workspace_words
-from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, JobRun
-from accounts.sign_in_admin import SignInPages, sign_in_url
+from accounts.models import Account, AccountEvent, AccountGroup
+from accounts.sign_in_admin import SignInPages
 from codexproxy.admin_base import (
     ModelAdmin,
-    ReadOnlyModelAdmin,
     TabularInline,
     action,
     display,
@@ -73,15 +79,16 @@ class AccountAdmin(ModelAdmin):
     list_display = (
         "name",
         "workspace",
-        "plan_type",
         "state",
         "five_hours",
         "week",
-        "last_refresh",
         "token_expiry",
         "buttons",
     )
     list_filter = ("status", PlanFilter, "groups")
+    empty_title = "No accounts yet."
+    empty_words = "Accounts are the ChatGPT sign-ins that requests are spread over."
+    add_words = "Add account"
     search_fields = ("email", "alias")
     ordering = ("email", "id")
     list_fullwidth = True
@@ -210,7 +217,7 @@ class AccountAdmin(ModelAdmin):
 
     @display(description="actions")
     def buttons(self, account: Account) -> str:
-        return render_to_string("admin/accounts/account/buttons.html", _button_context(account))
+        return render_to_string("admin/accounts/account/buttons.html", button_context(account))
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_POST(self.act))
@@ -233,18 +240,26 @@ class AccountAdmin(ModelAdmin):
         dashboard; Unfold's own row actions are links.
         """
         account = self.get_object(request, unquote(object_id))
-        if account is None or verb not in _VERBS:
+        if verb not in _VERBS:
             raise Http404
+        if account is None:
+            return self._gone(request)
         self._act_on(request, [account], verb)
+        if request.POST.get("stay") == "overview":
+            return HttpResponseRedirect(reverse("admin:index"))
         if "stay" in request.POST:
             return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[quote(account.pk)]))
+        return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
+
+    def _gone(self, request: HttpRequest) -> HttpResponse:
+        self.message_user(request, "This account is gone.", messages.WARNING)
         return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
 
     def export(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Asks first; a POST is the answer, and downloads the file."""
         account = self.get_object(request, unquote(object_id))
         if account is None:
-            raise Http404
+            return self._gone(request)
         shape = _SHAPES.get(request.POST.get("shape", ""))
         if request.method != "POST" or shape is None:
             context = {
@@ -347,7 +362,7 @@ class AccountAdmin(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         account = self.get_object(request, unquote(object_id))
-        context = {**(extra_context or {}), **(_button_context(account) if account else {})}
+        context = {**(extra_context or {}), **(button_context(account) if account else {})}
         context["show_save_and_add_another"] = False
         return super().change_view(request, object_id, form_url, context)
 
@@ -379,22 +394,6 @@ def _regroup(group: AccountGroup, change: Callable[..., object], done_words: str
     return act
 
 
-def _button_context(account: Account) -> dict[str, Any]:
-    def url(verb: str) -> str:
-        return reverse("admin:accounts_account_do", args=[quote(account.pk), verb])
-
-    is_paused = account.status == Account.Status.PAUSED
-    return {
-        "account": account,
-        "toggle_url": url("resume" if is_paused else "pause"),
-        "toggle_words": "Resume" if is_paused else "Pause",
-        "refresh_url": url("refresh"),
-        "sign_in_url": sign_in_url(account),
-        "probe_url": reverse("admin:account_probe", args=[quote(account.pk)]),
-        "export_url": reverse("admin:accounts_account_export", args=[quote(account.pk)]),
-    }
-
-
 def _route(policy: str, account: Account) -> Account:
     """The reserve stays as it is."""
     return services.account_route(
@@ -419,6 +418,9 @@ _VERBS: dict[str, tuple[str, Callable[[Account], object]]] = {
 @admin.register(AccountGroup)
 class AccountGroupAdmin(ModelAdmin):
     list_display = ("name", "members")
+    empty_title = "No groups yet."
+    empty_words = "A group is a name for some accounts: to filter by, and to bind API keys to."
+    add_words = "Add group"
     search_fields = ("name",)
     fields = ("name", "accounts")
 
@@ -448,44 +450,3 @@ class AccountGroupAdmin(ModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccountGroup]) -> None:
         for group_id in list(queryset.values_list("pk", flat=True)):
             groups.group_delete(group_id=group_id)
-
-
-@admin.register(AccountEvent)
-class AccountEventAdmin(ReadOnlyModelAdmin):
-    """What happened to all accounts, newest first."""
-
-    list_display = ("moment", "whose", "kind", "detail")
-    list_filter = ("kind", ("account", admin.RelatedOnlyFieldListFilter))
-    list_select_related = ("account",)
-    list_fullwidth = True
-    search_fields = ("account__email", "account__alias", "detail")
-    ordering = ("-at", "-pk")
-    show_full_result_count = False
-
-    @display(description="at (UTC)", ordering="at")
-    def moment(self, event: AccountEvent) -> str:
-        return f"{event.at:%Y-%m-%d %H:%M:%S}"
-
-    @display(description="account", ordering="account__email")
-    def whose(self, event: AccountEvent) -> str:
-        url = reverse("admin:accounts_account_change", args=[quote(event.account_id)])
-        return format_html('<a class="cp-link" href="{}">{}</a>', url, event.account)
-
-
-@admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnlyModelAdmin):
-    list_display = ("moment", "actor", "address", "action", "subject", "detail")
-    list_filter = ("action", "actor")
-    list_fullwidth = True
-    search_fields = ("actor", "address", "subject", "detail")
-    ordering = ("-at", "-pk")
-
-    @display(description="at (UTC)", ordering="at")
-    def moment(self, event: AuditEvent) -> str:
-        return f"{event.at:%Y-%m-%d %H:%M:%S}"
-
-
-@admin.register(JobRun)
-class JobRunAdmin(ReadOnlyModelAdmin):
-    list_display = ("name", "started_at", "ended_at", "error")
-    ordering = ("name",)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.core.paginator import Paginator
@@ -15,25 +15,35 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin as UnfoldModelAdmin
 from unfold.admin import TabularInline as UnfoldTabularInline
 from unfold.decorators import action as unfold_action
 from unfold.decorators import display as unfold_display
 from unfold.views import ChangeList as UnfoldChangeList
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 __all__ = [
     "KeysetChangeList",
     "KeysetPaginator",
     "ModelAdmin",
+    "PasswordInput",
     "ReadOnlyModelAdmin",
+    "Switch",
     "TabularInline",
     "TextInput",
     "Textarea",
     "WindowView",
     "action",
+    "compact",
     "display",
     "duration_words",
+    "moment",
     "percent_meter",
     "status_badge",
     "time_cell",
@@ -59,7 +69,8 @@ if TYPE_CHECKING:
     from django.contrib.admin import TabularInline as ClassicTabularInline
     from django.contrib.admin import action, display
     from django.contrib.admin.views.main import ChangeList
-    from django.forms import Textarea, TextInput
+    from django.forms import CheckboxInput as Switch
+    from django.forms import PasswordInput, Textarea, TextInput
 
     ModelAdmin = ClassicModelAdmin[Any]
     TabularInline = ClassicTabularInline[Any, Any]
@@ -67,6 +78,7 @@ else:
     ModelAdmin, TabularInline, ChangeList = UnfoldModelAdmin, UnfoldTabularInline, UnfoldChangeList
     action, display = unfold_action, unfold_display
     TextInput, Textarea = UnfoldAdminTextInputWidget, UnfoldAdminTextareaWidget
+    PasswordInput, Switch = UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
 
 
 class ReadOnlyModelAdmin(ModelAdmin):
@@ -210,6 +222,25 @@ def duration_words(duration: timedelta) -> str:
     if hours:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def compact(number: float) -> str:
+    """1,234 and below as they are; 12.3 k, 4.5 M."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(number) >= limit:
+            return f"{number / {'G': 1e9, 'M': 1e6, 'k': 1e3}[unit]:.1f} {unit}"
+    return f"{number:,.0f}"
+
+
+def moment(at: datetime, *, seconds: bool = False) -> str:
+    """A moment as such, in the browser's own time where it runs scripts."""
+    form = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+    return format_html(
+        '<time class="cp-number" datetime="{}" data-local="{}">{} UTC</time>',
+        at.isoformat(),
+        "seconds" if seconds else "",
+        at.astimezone(UTC).strftime(form),
+    )
 
 
 def percent_meter(view: WindowView) -> str:

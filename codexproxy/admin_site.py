@@ -10,7 +10,7 @@ from django.urls import reverse
 from unfold.sites import UnfoldAdminSite
 
 from accounts.operators import sessions
-from codexproxy import exposure, gate, pages, security_pages
+from codexproxy import exposure, gate, pages, privacy, security_pages
 from codexproxy.overview import overview
 
 _FOREIGN_APPS = frozenset({"auth", "operators", "otp_static"})
@@ -40,6 +40,7 @@ class ProxyAdminSite(UnfoldAdminSite):  # type: ignore[misc]
         on = gate.locks(request)
         return {
             **context,
+            "blurs_emails": privacy.is_on(request),
             "is_signed_in": sessions.is_signed_in(request),
             "is_open_beyond_loopback": on.are_open and exposure.is_beyond_loopback(request),
         }
@@ -58,41 +59,3 @@ def remove_foreign_pages() -> None:
     for model in list(site._registry):
         if model._meta.app_label in _FOREIGN_APPS:
             site.unregister(model)
-
-
-def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar: only our own pages."""
-
-    def item(title: str, icon: str, url_name: str) -> dict[str, Any]:
-        return {"title": title, "icon": icon, "link": reverse(f"admin:{url_name}")}
-
-    return [
-        {
-            "title": "",
-            "items": [
-                item("Overview", "space_dashboard", "index"),
-                item("Accounts", "group", "accounts_account_changelist"),
-                item("Account groups", "workspaces", "accounts_accountgroup_changelist"),
-                item("Requests", "receipt_long", "requestlogs_requestrecord_changelist"),
-                item("API keys", "key", "proxy_apikey_changelist"),
-                item("Firewall", "shield", "proxy_firewallentry_changelist"),
-                item("Errors by cause", "error", "errors"),
-                item("Prices", "payments", "usage_priceoverride_changelist"),
-                item("Conversations", "push_pin", "proxy_stickysession_changelist"),
-                item("Routing explainer", "alt_route", "explain"),
-                item("Connect a client", "cable", "connect"),
-                item("Settings", "tune", "proxy_settings_changelist"),
-                item("Security", "lock", "security"),
-                item("Backup", "archive", "backup"),
-            ],
-        },
-        {
-            "title": "Records",
-            "separator": True,
-            "items": [
-                item("Account events", "history", "accounts_accountevent_changelist"),
-                item("Audit log", "policy", "accounts_auditevent_changelist"),
-                item("Background jobs", "schedule", "accounts_jobrun_changelist"),
-            ],
-        },
-    ]

@@ -15,11 +15,9 @@ django_application = get_asgi_application()
 # Django must be set up before anything below is imported.
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 
-from codexproxy import health  # noqa: E402
+from codexproxy import health, proxy_probe  # noqa: E402
 from codexproxy.background import jobs, run_jobs  # noqa: E402
 from codexproxy.db import DatabaseThread  # noqa: E402
-from codexproxy.proxy_probe import PATH as PROBE_PATH  # noqa: E402
-from codexproxy.proxy_probe import probe  # noqa: E402
 from codexproxy.tasks import spawn  # noqa: E402
 from proxy.endpoint import proxy_http  # noqa: E402
 from proxy.runtime import Runtime, drain_sockets, runtime, stop_runtime  # noqa: E402
@@ -30,13 +28,21 @@ _CLIENT_PATHS = re.compile(r"/(?:(?:v1|backend-api)(?:/|$)|api/codex/usage/?$)")
 
 async def _by_path(scope: Any, receive: Any, send: Any) -> None:
     # Channels' URLRouter copies the scope for each request, and its match costs as much as all of ours does.
-    to_client_path = _CLIENT_PATHS.match(scope["path"]) is not None
-    to = proxy_http if to_client_path else django_application
-    await (probe if scope["path"] == PROBE_PATH else to)(scope, receive, send)
+    if scope["path"] == proxy_probe.PATH:
+        await proxy_probe.probe(scope, receive, send)
+        return
+    if _CLIENT_PATHS.match(scope["path"]) is not None:
+        await proxy_http(scope, receive, send)
+        return
+    # SECURITY: Daphne lets every client say below which path this is mounted (`Daphne-Root-Path`). The gate
+    # would then judge another address than the one that is served, so nobody's word for it counts.
+    scope["root_path"] = ""
+    await django_application(scope, receive, send)
 
 
 async def _socket_by_path(scope: Any, receive: Any, send: Any) -> None:
-    await (probe if scope["path"] == PROBE_PATH else proxy_websocket)(scope, receive, send)
+    to = proxy_probe.probe if scope["path"] == proxy_probe.PATH else proxy_websocket
+    await to(scope, receive, send)
 
 
 application = ProtocolTypeRouter({"http": _by_path, "websocket": _socket_by_path})

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.urls import reverse
+from django.utils.html import format_html
 
 from accounts.models import Account
 from accounts.sign_in_admin import sign_in_url
-from codexproxy.admin_base import duration_words
+from codexproxy.admin_base import duration_words, moment
 from usage.pace import Forecast
 
 # window, its name, and how far ahead its end is worth a word.
@@ -18,6 +19,10 @@ _FORECASTS = (
     ("primary", "the 5-hour window", timedelta(hours=5)),
     ("secondary", "the weekly window", timedelta(days=3)),
 )
+
+
+# Readings come every minute; after so long something keeps them from coming.
+_STALE = timedelta(minutes=10)
 
 
 def notices(accounts: list[Account], expected: Mapping[str, Forecast], now: datetime) -> list[dict[str, Any]]:
@@ -42,9 +47,18 @@ def notices(accounts: list[Account], expected: Mapping[str, Forecast], now: date
         found.append(_notice(_nobody_serves(limited, now), "danger", accounts_url, "Show accounts"))
     elif limited:
         words = "1 account is" if len(limited) == 1 else f"{len(limited)} accounts are"
-        found.append(_notice(f"{words} at a limit; the others serve.", "warning"))
-    found += _forecasts(expected, now)
+        found.append(_notice(f"{words} at a limit; the others serve.", "warning", accounts_url, "Show"))
+    found += [*_forecasts(expected, now), *_stale(accounts, now)]
     return found or [_notice("All good: every account that is not paused can serve.", "good")]
+
+
+def _stale(accounts: list[Account], now: datetime) -> list[dict[str, Any]]:
+    """What is shown of the windows is not what is, when their usage could not be read for long."""
+    readings = [row.recorded_at for account in accounts for row in account.windows.all()]
+    if not readings or now - max(readings) < _STALE:
+        return []
+    words = f"The usage of the accounts was last read {duration_words(now - max(readings))} ago."
+    return [_notice(words, "warning", reverse("admin:accounts_jobrun_changelist"), "Background jobs")]
 
 
 def _sign_in_notice(lost: list[Account], accounts_url: str) -> dict[str, Any]:
@@ -64,8 +78,8 @@ def _nobody_serves(limited: list[Account], now: datetime) -> str:
     first = min(ends)
     if first <= now:
         return "Every account was at a limit; the first one is due again and the next request tries it."
-    return (
-        f"No account can serve before {first:%Y-%m-%d %H:%M} UTC (in {duration_words(first - now)}): limits."
+    return format_html(
+        "No account can serve before {} (in {}): limits.", moment(first), duration_words(first - now)
     )
 
 
@@ -82,6 +96,11 @@ def _forecasts(expected: Mapping[str, Forecast], now: datetime) -> list[dict[str
         dry = expected.get(window, Forecast()).dry_at
         if dry is not None and dry - now.timestamp() < horizon.total_seconds():
             dry_at = datetime.fromtimestamp(dry, UTC)
-            words = f"At the present rate {name} of the pool is used up in {duration_words(dry_at - now)}"
-            found.append(_notice(f"{words} (about {dry_at:%Y-%m-%d %H:%M} UTC).", "warning"))
+            words = format_html(
+                "At the present rate {} of the pool is used up in {} (about {}).",
+                name,
+                duration_words(dry_at - now),
+                moment(dry_at),
+            )
+            found.append(_notice(words, "warning"))
     return found

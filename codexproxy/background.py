@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -19,6 +20,7 @@ from accounts import leases, sign_in
 from accounts.models import JobRun
 from accounts.tokens import refresh_due
 from codexproxy.db import DatabaseThread
+from codexproxy.notice_watch import deliver, look
 from codexproxy.tasks import spawn
 from proxy.reservation_services import reservations_reclaim
 from proxy.retention import trim
@@ -34,6 +36,9 @@ TOKENS_EVERY_S = 60.0
 SIGN_INS_EVERY_S = 15.0
 RETENTION_EVERY_S = 3600.0
 RESERVATIONS_EVERY_S = 60.0
+# Together the longest time between an event and the first try to tell it.
+NOTICES_EVERY_S = 15.0
+DELIVERIES_EVERY_S = 10.0
 # A lease outlives the pause between two runs, so that the jobs stay with the process that has them.
 SHORTEST_LEASE_S = 60.0
 # The jobs of a process begin one after the other, and not in step with those of its neighbours.
@@ -74,6 +79,10 @@ def jobs(runtime: Runtime, thread: DatabaseThread, stop: asyncio.Event) -> list[
             lambda: thread.run(reservations_reclaim, now=timezone.now()),
         ),
         Job("sign-ins that wait", SIGN_INS_EVERY_S, lambda: thread.run(sign_in.advance_all)),
+        Job("look for what to tell", NOTICES_EVERY_S, lambda: thread.run(look, now=timezone.now())),
+        Job(
+            "send notices", DELIVERIES_EVERY_S, lambda: _unless_stopped(stop, deliver(runtime.client, thread))
+        ),
         Job("retention", RETENTION_EVERY_S, lambda: thread.run(trim, now=timezone.now())),
     ]
     if settings.USAGE_REFRESH_INTERVAL_S > 0:
@@ -93,6 +102,19 @@ async def run_jobs(
     await asyncio.gather(*loops)
     for job in jobs:
         await _release(job, holder, thread)
+
+
+async def _unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> None:
+    """Of what asks hosts that may be silent: a stop does not wait for them."""
+    working, stopped = spawn(work, name="work"), spawn(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        if not working.done():
+            working.cancel()
+    if not working.cancelled() and working.done():
+        working.result()
 
 
 async def _run_on(

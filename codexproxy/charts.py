@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 WIDTH, HEIGHT = 600.0, 140.0
 SPARK_WIDTH, SPARK_HEIGHT = 100.0, 24.0
@@ -36,8 +37,12 @@ class Rect:
 class Row:
     """One part of the time, as a line of the table and as the words for its column."""
 
-    label: str
+    at: datetime
+    # The same for the page, here since a template takes longer over it; a page has hundreds.
+    iso: str
+    utc: str
     cells: tuple[str, ...]
+    words: str
     x: float
     width: float
 
@@ -52,16 +57,24 @@ class Chart:
     # The scale's end, in words.
     top: str
 
+    @property
+    def middle(self) -> Row | None:
+        return self.rows[len(self.rows) // 2] if self.rows else None
+
 
 def stacked(
-    title: str, summary: str, labels: Sequence[str], series: Sequence[Series], words: Callable[[float], str]
+    title: str,
+    summary: str,
+    moments: Sequence[datetime],
+    series: Sequence[Series],
+    words: Callable[[float], str],
 ) -> Chart:
     """Columns of parts on each other. `words` says one figure."""
-    sums = [sum(each.values[n] for each in series) for n in range(len(labels))]
+    sums = [sum(each.values[n] for each in series) for n in range(len(moments))]
     top = scale_end(max(sums, default=0.0))
-    step = WIDTH / max(1, len(labels))
+    step = WIDTH / max(1, len(moments))
     rects = []
-    for n in range(len(labels)):
+    for n in range(len(moments)):
         base = HEIGHT
         for each in series:
             height = HEIGHT * each.values[n] / top
@@ -76,11 +89,16 @@ def stacked(
                         each.mark,
                     )
                 )
-    rows = [
-        Row(label, tuple(words(each.values[n]) for each in series), round(n * step, 2), round(step, 2))
-        for n, label in enumerate(labels)
-    ]
+    rows = [_row(n, at, series, words, step) for n, at in enumerate(moments)]
     return Chart(title, summary, tuple(series), tuple(rects), tuple(rows), words(top))
+
+
+def _row(n: int, at: datetime, series: Sequence[Series], words: Callable[[float], str], step: float) -> Row:
+    cells = tuple(words(each.values[n]) for each in series)
+    named = ", ".join(f"{each.name.lower()} {cell}" for each, cell in zip(series, cells, strict=True))
+    return Row(
+        at, at.isoformat(), f"{at:%Y-%m-%d %H:%M} UTC", cells, named, round(n * step, 2), round(step, 2)
+    )
 
 
 def scale_end(highest: float) -> float:

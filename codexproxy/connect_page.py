@@ -38,6 +38,13 @@ CLIENTS = (
         "Put this at the top of ~/.codex/config.toml, and set the variable CODEXPROXY_KEY.",
     ),
     Client(
+        "codex-app",
+        "Codex app and IDE extension",
+        "snippets/codex_app.toml",
+        "They read ~/.codex/config.toml too, but no variable of a terminal, so the key stands in the file. "
+        "Sign in with any ChatGPT account; its token goes no further than this server.",
+    ),
+    Client(
         "opencode",
         "OpenCode",
         "snippets/opencode.json",
@@ -69,6 +76,7 @@ def connect_page(request: HttpRequest) -> HttpResponse:
         ],
         "base_url": values["base_url"],
         "since": timezone.now().timestamp(),
+        "key_auth_required": settings_get().key_auth_required,
     }
     return TemplateResponse(request, "admin/connect.html", context)
 

@@ -10,22 +10,17 @@ import atexit
 import http.client
 import json
 import os
-import random
 import select
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from codexproxy import env
-
-if TYPE_CHECKING:
-    from requestlogs.models import RequestRecord
 
 _CONTRADICTIONS = (
     "UPSTREAM_BASE_URL",
@@ -37,8 +32,6 @@ _CONTRADICTIONS = (
 # Set here, and inherited by worker processes: they share the simulator that their parent started.
 _SIMULATOR = env.PREFIX + "DEMO_SIMULATOR"
 _START_TIMEOUT_S = 20.0
-HISTORY_DAYS = 7
-HISTORY_ROWS = 300
 
 _LIMIT = timedelta(hours=2)
 
@@ -124,6 +117,7 @@ def seed() -> None:
     from django.utils import timezone
 
     from accounts import auth_file, services
+    from codexproxy import demo_history
 
     now = timezone.now()
     for demo in ACCOUNTS:
@@ -139,7 +133,7 @@ def seed() -> None:
                 reset_at=now + _LIMIT,
                 window_reset_at=now + _LIMIT,
             )
-    _seed_history(now)
+    demo_history.seed(now)
 
 
 def _simulated_account(demo: DemoAccount, now: datetime) -> dict[str, Any]:
@@ -195,58 +189,6 @@ def _simulator(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError(f"the simulated upstream answered {response.status} to {path}: {answer[:200]!r}")
     found: dict[str, Any] = json.loads(answer)
     return found
-
-
-def _seed_history(now: datetime) -> None:
-    """The same rows on every machine, and only once."""
-    from accounts.models import Account
-    from requestlogs.models import RequestRecord
-
-    if RequestRecord.objects.exists():
-        return
-    chance = random.Random(7)
-    account_ids = list(Account.objects.order_by("pk").values_list("pk", flat=True))
-    ages = sorted((chance.random() * HISTORY_DAYS * 86400 for _ in range(HISTORY_ROWS)), reverse=True)
-    rows = [
-        _past_request(chance, number, now - timedelta(seconds=age), account_ids)
-        for number, age in enumerate(ages)
-    ]
-    RequestRecord.objects.bulk_create(rows)
-
-
-def _past_request(chance: random.Random, number: int, at: datetime, account_ids: list[str]) -> RequestRecord:
-    from requestlogs.models import RequestRecord
-
-    account_id = chance.choice(account_ids)
-    input_tokens, output_tokens = chance.randint(2_000, 60_000), chance.randint(50, 3_000)
-    cached_tokens = int(input_tokens * chance.choice([0, 0.5, 0.8, 0.9]))
-    first_ms = chance.randint(350, 2_500)
-    last_ms = first_ms + output_tokens * 8
-    record = RequestRecord(
-        request_id=f"demo-{number:04}",
-        requested_at=at,
-        account_id=account_id,
-        client="codex_cli_rs (demo)",
-        client_address="127.0.0.1",
-        path="/backend-api/codex/responses",
-        conversation=f"demo-conversation-{number // 8}",
-        model=chance.choice(["gpt-5.5", "gpt-5.5", "gpt-5.4-mini"]),
-        reasoning_effort=chance.choice(["low", "medium", "high"]),
-        status="success",
-        status_code=200,
-        latency_ms=last_ms,
-        routing={"why": "a row of the demo's invented history"},
-    )
-    attempt = {"account_id": account_id, "outcome": "ok", "status": 200, "code": None, "started_ms": 2}
-    if chance.random() < 0.06:
-        record.status, record.status_code, record.error_code = "error", 503, "upstream_unavailable"
-        attempt |= {"outcome": "server_error", "status": 503, "code": "server_error"}
-    else:
-        record.input_tokens, record.cached_input_tokens = input_tokens, cached_tokens
-        record.output_tokens, record.first_token_ms = output_tokens, first_ms
-        record.cost_usd = Decimal(input_tokens - cached_tokens) / 800_000 + Decimal(output_tokens) / 100_000
-    record.attempts = [{**attempt, "first_event_ms": record.first_token_ms, "ended_ms": last_ms}]
-    return record
 
 
 def announce(host: str, port: int) -> None:

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from accounts.encryption_check import verify_key
 from accounts.models import Account, JobRun
+from accounts.notices.selectors import newest_delivery, notice_settings_get
 from codexproxy.crypto import EncryptionKeyError
 from codexproxy.http import HttpClient, Timeouts, TransportFailed
 from codexproxy.sqlite_recovery import damage
@@ -151,6 +152,18 @@ def check_jobs(now: datetime) -> Iterator[Finding]:
         yield Finding("warning", f"job “{run.name}”", run.error.splitlines()[-1], "See the server's log.")
     if age_s <= JOBS_STALE_S:
         yield Finding("ok", "background jobs", f"the last one ran {age_s:.0f} s ago")
+
+
+def check_notices() -> Iterator[Finding]:
+    """Nothing is said while none are wanted."""
+    for channel in notice_settings_get().channels:
+        last = newest_delivery(channel)
+        about = f"notices by {channel.label}"
+        if last is None or not last.error:
+            yield Finding("ok", about, "the last one has arrived" if last else "none was sent yet")
+            continue
+        fix = "See Notices on the dashboard; it sends a test too."
+        yield Finding("warning", about, f"the last one did not arrive: {last.error}", fix)
 
 
 def recount_span(now: datetime) -> dict[str, datetime]:

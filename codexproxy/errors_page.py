@@ -33,7 +33,10 @@ def errors_page(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": "Errors by cause",
-        "ranges": [{"name": name, "is_chosen": name == chosen} for name in RANGES],
+        "ranges": [
+            {"name": name, "words": span.removeprefix("the "), "is_chosen": name == chosen}
+            for name, (span, _) in RANGES.items()
+        ],
         "words": words,
         "rows": [
             {
@@ -51,5 +54,5 @@ def errors_page(request: HttpRequest) -> HttpResponse:
 
 def _requests_url(code: str) -> str:
     """The explorer with the requests of this cause."""
-    found = {"status__exact": "error", "q": code} if code else {"status__exact": "error"}
+    found = {"outcome": "failed", "code": code} if code else {"outcome": "failed"}
     return f"{reverse('admin:requestlogs_requestrecord_changelist')}?{urlencode(found)}"

@@ -28,9 +28,10 @@ SIGN_IN_PREFIX = "/api/dashboard-auth/"
 _LOCKS_KEY = "codexproxy.locks"
 _EXEMPT = ("/health", "/static", "/metrics")
 _BACKUP = "/admin/backup/"
-# What a viewer may send: to sign in as somebody else, and to sign out.
+# What a viewer may send: to sign in as somebody else, to sign out, and how its own browser shows e-mails.
 _OF_VIEWERS = frozenset(
     {
+        "/admin/blur/",
         "/admin/login/",
         "/admin/logout/",
         "/api/dashboard-auth/logout",
@@ -162,17 +163,21 @@ def refusal(request: HttpRequest) -> GateRefusal | None:
     known = facts(request)
     if not locality.host_is_allowed(known.host, settings.NAMED_HOSTS):
         return HOST_REFUSED
-    is_api = request.path.startswith(API_PREFIX)
+    is_api = request.path_info.startswith(API_PREFIX)
     if is_api and request.method not in _SAFE_METHODS and locality.is_cross_site(known):
         # Forms are covered by Django's CSRF check; API views take no token.
         return CROSS_SITE_REFUSED
-    if is_viewer(request.user) and request.method not in _SAFE_METHODS and request.path not in _OF_VIEWERS:
+    if (
+        is_viewer(request.user)
+        and request.method not in _SAFE_METHODS
+        and request.path_info not in _OF_VIEWERS
+    ):
         return VIEWER_REFUSED
-    if request.path.startswith(SIGN_IN_PREFIX):
+    if request.path_info.startswith(SIGN_IN_PREFIX):
         return None
     on = locks(request)
     if on.are_open:
-        if hands_out_tokens(request.path) and not is_local(request):
+        if hands_out_tokens(request.path_info) and not is_local(request):
             return EXPORT_REFUSED
         return None if admits(request) else STRANGER_REFUSED
     # Pages: the admin site asks `admits` and leads to the sign-in.
@@ -191,7 +196,7 @@ class GateMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not is_exempt(request.path) and (refused := refusal(request)) is not None:
+        if not is_exempt(request.path_info) and (refused := refusal(request)) is not None:
             return refusal_response(request, refused)
         return self.get_response(request)
 
@@ -206,7 +211,7 @@ class OperatorMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if is_exempt(request.path):
+        if is_exempt(request.path_info):
             return self.get_response(request)
         if locks(request).are_open and not is_staff(request) and is_admitted_openly(request):
             request.user = operator()
@@ -221,7 +226,7 @@ def is_exempt(path: str) -> bool:
 
 
 def refusal_response(request: HttpRequest, refused: GateRefusal) -> HttpResponse:
-    if request.path.startswith(API_PREFIX):
+    if request.path_info.startswith(API_PREFIX):
         message = " ".join((refused.message, *refused.ways_in))
         return JsonResponse({"error": {"code": refused.code, "message": message}}, status=refused.status)
     return HttpResponse(render_to_string("gate/refused.html", {"refusal": refused}), status=refused.status)

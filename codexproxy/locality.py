@@ -18,7 +18,19 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 HeaderPairs = Iterable[tuple[str, str]]
 
 # What proxies add. Any of them says that somebody else stands behind the peer.
-_FORWARDING = frozenset({"forwarded", "x-real-ip", "cf-connecting-ip"})
+_FORWARDING = frozenset(
+    {
+        "forwarded",
+        "via",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "fastly-client-ip",
+        "fly-client-ip",
+    }
+)
 _FORWARDING_PREFIX = "x-forwarded-"
 
 
@@ -92,10 +104,16 @@ def resolve_client(facts: Facts, trusted: Collection[Network]) -> Address | None
         return peer
     # SECURITY: a trusted proxy that forwards without saying for whom must not lend its own address.
     client: Address | None = None
+    teller: Address | None = None
     for hop in reversed(facts.forwarded_for):
         client = parse_address(hop)
-        if client is None or not in_networks(client, trusted):
+        if client is None or (client.is_loopback and teller and not teller.is_loopback):
+            # SECURITY: the peer itself may vouch for a client of its own machine. Any hop further left may be
+            # a client whose trusted address is a network's gateway, and who has made this one up.
+            return None
+        if not in_networks(client, trusted):
             return client
+        teller = client
     return client
 
 

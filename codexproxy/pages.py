@@ -10,6 +10,7 @@ from codexproxy.backup_page import backup_page
 from codexproxy.connect_page import connect_page, first_request
 from codexproxy.errors_page import errors_page
 from codexproxy.explain_page import explain_page
+from codexproxy.privacy import blur_page
 from codexproxy.probe_page import probe_page
 
 
@@ -17,6 +18,7 @@ def urls(site: AdminSite) -> list[URLPattern]:
     """SECURITY: each behind the site's own gate."""
     return [
         *security_pages.urls(site),
+        path("blur/", site.admin_view(blur_page), name="blur"),
         path("backup/", site.admin_view(backup_page), name="backup"),
         path("connect/", site.admin_view(connect_page), name="connect"),
         path("connect/arrival/", site.admin_view(first_request), name="connect_arrival"),

@@ -203,7 +203,7 @@ def _judge_scheme(seen: dict[str, Any]) -> Finding:
 
 async def _arrivals(asked: Asked) -> list[float]:
     """When each event came."""
-    response = await asked.client.send("GET", asked.url("?events"), asked.headers, timeouts=_timeouts())
+    response = await asked.client.send("GET", asked.url("?events=1"), asked.headers, timeouts=_timeouts())
     came: list[float] = []
     try:
         async for block in response.blocks():

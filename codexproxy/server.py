@@ -54,6 +54,9 @@ class ServerOptions:
     default_body_limit: int = 32 * 1024 * 1024
     admit: Callable[[Heading], Refusal | None] | None = None
     refusal_body: Callable[[int, str, str], bytes] = openai_error
+    # Bodies to paths for which `is_apart` is true have room of their own, and take none of the others'.
+    is_apart: Callable[[str], bool] = lambda path: False
+    bodies_apart_limit: int = 0
     busy_retry_after_s: int = 5
     # A client that sends nothing for so long, within a request or between two, is disconnected.
     request_stall_s: float = 60.0
@@ -96,6 +99,7 @@ class ProxyServer(Server):  # type: ignore[misc]
         )
         self.options = options
         self.budget = BodyBudget(options.bodies_in_flight_limit)
+        self.budget_apart = BodyBudget(options.bodies_apart_limit)
         self.is_draining = False
         self.connections: dict[Any, dict[str, Any]] = {}
         self.channels: set[ProxyChannel] = set()

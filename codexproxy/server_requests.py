@@ -10,7 +10,7 @@ import io
 import logging
 from typing import TYPE_CHECKING, Any
 
-from codexproxy.server_bodies import Heading, Refusal, answer_and_close
+from codexproxy.server_bodies import BodyBudget, Heading, Refusal, answer_and_close
 from codexproxy.server_transport import PromptTransport, WriteGate, reactor
 
 # After the transport, which brings the right reactor.
@@ -39,6 +39,7 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
     """One HTTP request: its body is judged at the headers and kept in memory."""
 
     server: ProxyServer
+    _budget: BodyBudget
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Twisted would parse every POST's content type with the e-mail package.
@@ -58,6 +59,8 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
         self.content = io.BytesIO()
         limit = options.body_limit(self._announced_path)
         self._body_limit = options.default_body_limit if limit is None else limit
+        apart = options.is_apart(self._announced_path)
+        self._budget = self.server.budget_apart if apart else self.server.budget
         refusal = options.admit(self._heading()) if options.admit is not None else None
         if refusal is not None:
             self.refuse(refusal)
@@ -87,7 +90,7 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
         if size > self._body_limit:
             mebibytes = self._body_limit / (1024 * 1024)
             self.refuse(Refusal(413, f"The request body exceeds the maximum of {mebibytes:g} MiB."))
-        elif not self.server.budget.reserve(more):
+        elif not self._budget.reserve(more):
             wait = (b"retry-after", b"%d" % self.server.options.busy_retry_after_s)
             self.refuse(Refusal(429, "The server is busy with other large requests.", (wait,)))
         else:
@@ -110,6 +113,8 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
     def process(self) -> None:
         if self._refused:
             return
+        # SECURITY: Daphne would take a client's word for where this is mounted; see codexproxy/asgi.py.
+        self.requestHeaders.removeHeader(b"daphne-root-path")
         super().process()
         # The application has its body: a stream of hours must not keep a second copy of it.
         self.content = io.BytesIO()
@@ -119,8 +124,9 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
             self.server.channels.discard(self.channel)
 
     def _release(self) -> None:
-        self.server.budget.release(self._reserved)
-        self._reserved = 0
+        if self._reserved:
+            self._budget.release(self._reserved)
+            self._reserved = 0
 
     # --- the answer ---------------------------------------------------------------------------
 

@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "codexproxy.apps.CodexProxyConfig",
     "accounts.apps.AccountsConfig",
     "accounts.operators.apps.OperatorsConfig",
+    "accounts.notices.apps.NoticesConfig",
     "usage.apps.UsageConfig",
     "requestlogs.apps.RequestLogsConfig",
     "proxy.apps.ProxyConfig",
@@ -67,6 +68,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "codexproxy.privacy.BlurMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
@@ -101,6 +103,8 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+# Dates as everywhere else here, wherever Django writes them by itself.
+FORMAT_MODULE_PATH = ["codexproxy.formats"]
 
 STATIC_URL = "static/"
 # Static files are served from where the packages keep them: no collectstatic before the first start.
@@ -174,5 +178,6 @@ UNFOLD: dict[str, Any] = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("codexproxy/icon.svg")}
     ],
     "STYLES": [lambda request: static("codexproxy/ui.css")],
-    "SIDEBAR": {"navigation": "codexproxy.admin_site.navigation"},
+    "SCRIPTS": [lambda request: static("codexproxy/times.js")],
+    "SIDEBAR": {"navigation": "codexproxy.sidebar.navigation"},
 }

@@ -41,7 +41,9 @@ def sign_in_with_password(request: HttpRequest, password: str) -> None:
         accepted.extend(user for user in known if user.check_password(password))
         return bool(accepted)
 
-    _try(request, "password", check, _wrong_password())
+    # SECURITY: the viewer's right password makes no wrong one forgotten; the viewer could otherwise try seven
+    # of the operator's after each of its own.
+    _try(request, "password", check, _wrong_password(), forgives=lambda: not viewers.is_viewer(accepted[0]))
     address = gate.client_address(request)
     sessions.begin_by_password(request, accepted[0], address=address, length=_session_length())
     _record_sign_in(request, "password")
@@ -133,6 +135,7 @@ def require_setup_right(request: HttpRequest, token: str) -> None:
 def password_set_up(request: HttpRequest, password: str, token: str) -> None:
     require_setup_right(request, token)
     try:
+        _check_is_nobody_elses(password)
         user = services.password_set(password=password)
     except services.AlreadyConfigured:
         raise DashboardError(409, "password_already_configured", "A password is set already.") from None
@@ -147,6 +150,7 @@ def password_change(request: HttpRequest, current: str, new: str) -> None:
     """Every other session ends."""
     _require_password(request, current)
     try:
+        _check_is_nobody_elses(new)
         user = services.password_set(password=new, replace=True)
     except services.AlreadyConfigured:
         raise DashboardError(409, "password_changed", "The password was changed at the same time.") from None
@@ -163,6 +167,15 @@ def password_remove(request: HttpRequest, current: str) -> None:
             settings_update(require_password=False)
         user = services.password_remove()
     _keep_session(request, user)
+
+
+def _check_is_nobody_elses(password: str) -> None:
+    """SECURITY: the password tells who signs in; with the viewer's own the viewer would be the operator."""
+    found = viewers.viewer()
+    if found is not None and found.check_password(password):
+        raise services.PasswordRefused(
+            "validation_error", "This is the viewer's password; the operator has another."
+        )
 
 
 def _keep_session(request: HttpRequest, user: User) -> None:
@@ -251,19 +264,26 @@ def as_error(refused: gate.GateRefusal | None) -> DashboardError:
     return DashboardError(refused.status, refused.code, " ".join((refused.message, *refused.ways_in)))
 
 
-def _try(request: HttpRequest, kind: str, check: Callable[[], bool], wrong: DashboardError) -> None:
-    with _counted(request, kind):
+def _try(
+    request: HttpRequest,
+    kind: str,
+    check: Callable[[], bool],
+    wrong: DashboardError,
+    *,
+    forgives: Callable[[], bool] = lambda: True,
+) -> None:
+    with _counted(request, kind, forgives):
         if not check():
             audit.record(f"{kind}_refused")
             raise wrong
 
 
 @contextmanager
-def _counted(request: HttpRequest, kind: str) -> Iterator[None]:
+def _counted(request: HttpRequest, kind: str, forgives: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """What ends with an error counts as a wrong try; what does not makes the former ones forgotten."""
     address = gate.client_address(request)
     try:
-        throttle.admit(kind, address, now=timezone.now())
+        own = throttle.admit(kind, address, now=timezone.now())
     except throttle.Throttled as error:
         raise DashboardError(
             TOO_MANY,
@@ -272,7 +292,10 @@ def _counted(request: HttpRequest, kind: str) -> Iterator[None]:
             {"Retry-After": str(error.retry_after_s)},
         ) from None
     yield
-    throttle.succeed(kind, address)
+    if forgives():
+        throttle.succeed(kind, address)
+    else:
+        throttle.take_back(own)
 
 
 def _device() -> TotpDevice:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.db.models import Field
+from django.db.models import CharField, F, Field, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, NullIf
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
 
 from accounts.models import Account
-from codexproxy.admin_base import ModelAdmin
+from codexproxy.admin_base import ModelAdmin, display, time_cell
 from proxy import firewall_admin, key_admin
 from proxy.models import Settings, StickySession
+from proxy.services import conversations_purge
 from proxy.settings_services import check_locks, settings_get, settings_update
 from requestlogs.prompt_cache import hit_rate, lost_usd, switches
 from requestlogs.selectors import conversation_turns
@@ -39,8 +44,10 @@ class SettingsAdmin(ModelAdmin):
             "Routing",
             {
                 "fields": ("routing_strategy", "prefer_earlier_reset"),
-                "description": "Which account serves a request. Takes effect within 1 s, for conversations "
-                "that begin after it.",
+                "description": "Which account serves a request. Capacity weighted is recommended: large and "
+                "fresh accounts get more, and all of them last about equally long. Usage weighted keeps them "
+                "equally used, whatever their size; round robin takes turns. Takes effect within 1 s, for "
+                "conversations that begin after it.",
             },
         ),
         (
@@ -121,21 +128,81 @@ def _default_words(field: Field[Any, Any]) -> str:
     return str(default) if default != "" else "empty"
 
 
+_PURGES = {"day": timedelta(days=1), "week": timedelta(days=7), "all": timedelta()}
+
+
 @admin.register(StickySession)
 class StickySessionAdmin(ModelAdmin):
-    list_display = ("key", "account_id", "derived", "created_at", "updated_at")
+    """Conversations and the accounts that they stay on. Deleting one takes it off, in every process."""
+
+    list_display = ("name", "account", "recognised", "last_used", "begun")
     list_filter = ("derived",)
+    counted = "conversations"
+    empty_title = "No conversations yet."
+    empty_words = "A conversation stays on the account that serves it, which keeps its prompt cache warm."
+    empty_link = ("admin:connect", "Connect a client")
     search_fields = ("key", "account_id")
     ordering = ("-updated_at",)
-    show_full_result_count = False
+    list_fullwidth = True
+    change_list_template = "admin/proxy/stickysession/list.html"
+    change_form_outer_before_template = "admin/proxy/stickysession/cache.html"
+    fields = readonly_fields = ("key", "account", "recognised", "last_used", "begun")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StickySession]:
+        names = Account.objects.filter(pk=OuterRef("account_id")).values(
+            name=Coalesce(NullIf(F("alias"), Value("")), F("email"))
+        )
+        kept: QuerySet[StickySession] = super().get_queryset(request).exclude(account_id="")
+        return kept.annotate(account_name=Subquery(names, output_field=CharField()))
+
+    @display(description="conversation", ordering="key")
+    def name(self, row: StickySession) -> str:
+        return row.key if len(row.key) <= 48 else f"{row.key[:47]}…"
+
+    @display(description="account")
+    def account(self, row: StickySession) -> str:
+        return str(getattr(row, "account_name", None) or row.account_id)
+
+    @display(description="recognised by", ordering="derived")
+    def recognised(self, row: StickySession) -> str:
+        return "how it begins" if row.derived else "its client's id"
+
+    @display(description="last request", ordering="updated_at")
+    def last_used(self, row: StickySession) -> str:
+        return time_cell(row.updated_at, timezone.now())
+
+    @display(description="since", ordering="created_at")
+    def begun(self, row: StickySession) -> str:
+        return time_cell(row.created_at, timezone.now())
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_POST(self.purge))
+        urls: list[URLPattern] = super().get_urls()
+        return [path("purge/", view, name="proxy_stickysession_purge"), *urls]
+
+    def purge(self, request: HttpRequest) -> HttpResponse:
+        """All that were not used for a while, or all there are."""
+        length = _PURGES.get(request.POST.get("older_than", ""))
+        if length is None:
+            self.message_user(request, "Choose which conversations are meant.", messages.ERROR)
+        else:
+            rows = StickySession.objects.filter(updated_at__lte=timezone.now() - length)
+            count = conversations_purge(rows)
+            words = f"{count} conversation{'' if count == 1 else 's'} taken off their accounts."
+            self.message_user(request, words, messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:proxy_stickysession_changelist"))
+
     def has_change_permission(self, request: HttpRequest, obj: StickySession | None = None) -> bool:
         return False
 
-    change_form_outer_after_template = "admin/proxy/stickysession/cache.html"
+    def delete_model(self, request: HttpRequest, obj: StickySession) -> None:
+        conversations_purge(StickySession.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[StickySession]) -> None:
+        conversations_purge(StickySession.objects.filter(pk__in=list(queryset.values_list("pk", flat=True))))
 
     def change_view(
         self,

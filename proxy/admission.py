@@ -11,7 +11,17 @@ from contextlib import asynccontextmanager, contextmanager
 
 from proxy import limits
 from proxy.access import Access
-from proxy.budgets import Claim, Held, OverLimit, Settlement, estimate, over_limit, spent
+from proxy.budgets import (
+    NOTHING,
+    Claim,
+    Held,
+    OverLimit,
+    Settlement,
+    estimate,
+    over_limit,
+    spent,
+    taken_along,
+)
 from proxy.dialects.codex import CodexRequest
 from proxy.errors import Busy, ProxyError
 from proxy.keys import KeyView
@@ -56,7 +66,7 @@ class Admission:
             try:
                 yield
             finally:
-                self._settle(access.key, request.model, record, held)
+                self._settle(access.key, request, record, held)
 
     @contextmanager
     def _place(self, key: KeyView | None) -> Iterator[None]:
@@ -85,7 +95,7 @@ class Admission:
     async def _held(self, key: KeyView, request: CodexRequest, native: bool) -> Held:
         amounts = estimate(len(request.body), request.model, request.service_tier, self.prices)
         try:
-            answer = await self._reservations.reserve(Claim(key.id, request.model, amounts))
+            answer = await self._reservations.reserve(Claim(key.id, _limited_as(request), amounts))
         except LimitsUnavailable:
             # SECURITY: a budget that cannot be looked at is not an open one.
             raise ProxyError(
@@ -99,7 +109,15 @@ class Admission:
             raise over_limit(answer, native=native, now=self._clock())
         return answer
 
-    def _settle(self, key: KeyView, model: str, record: Record, held: Held | None) -> None:
+    def _settle(self, key: KeyView, request: CodexRequest, record: Record, held: Held | None) -> None:
         if held is None and not self._has_limits(key.id):
             return
-        self._reservations.settle(Settlement(key.id, model, spent(record, self.prices), held))
+        used = spent(record, self.prices)
+        if used is NOTHING:
+            used = taken_along(record, len(request.body), self.prices)
+        self._reservations.settle(Settlement(key.id, _limited_as(request), used, held))
+
+
+def _limited_as(request: CodexRequest) -> str:
+    """The model that limits know it by: the one that is on record."""
+    return request.known_as or request.model

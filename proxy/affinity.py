@@ -115,6 +115,13 @@ class Affinity:
     def forget(self, key: str) -> None:
         self._entries.pop(key, None)
 
+    def purge(self, key: str, at: float) -> None:
+        """Forget what was last used before a moment: the operator has taken it off its account."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.updated_at <= at:
+            del self._entries[key]
+            self._changed.discard(key)
+
     def take_changed(self) -> list[tuple[str, Entry]]:
         """What must be written to the database since the last call."""
         keys, self._changed = self._changed, set()

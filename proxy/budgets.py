@@ -49,8 +49,7 @@ NOTHING = Amounts()
 
 def estimate(body_size: int, model: str, tier: str, prices: PriceBook = PUBLISHED) -> Amounts:
     """What is held for a request until its real figures are known."""
-    inputs = min(limits.RESERVED_INPUT_TOKENS, 1 + body_size // limits.BYTES_PER_TOKEN)
-    tokens = TokenCounts(input=inputs, cached_input=0, output=limits.RESERVED_OUTPUT_TOKENS)
+    tokens = TokenCounts(_tokens_of(body_size), cached_input=0, output=limits.RESERVED_OUTPUT_TOKENS)
     return _amounts(model, tokens, tier, prices)
 
 
@@ -60,6 +59,21 @@ def spent(record: Record, prices: PriceBook = PUBLISHED) -> Amounts:
     if tokens.input is None and tokens.output is None:
         return Amounts(requests=1) if record.status == "success" else NOTHING
     return _amounts(record.model, tokens, record.service_tier, prices)
+
+
+def taken_along(record: Record, body_size: int, prices: PriceBook = PUBLISHED) -> Amounts:
+    """What a client has got that left in the middle of its answer, before upstream counted.
+
+    SECURITY: whoever hangs up before the last event would otherwise have all but that for nothing.
+    """
+    if not record.pieces_sent or record.error_code is not None or record.status != "error":
+        return NOTHING
+    tokens = TokenCounts(_tokens_of(body_size), cached_input=0, output=record.pieces_sent)
+    return _amounts(record.model, tokens, record.service_tier, prices)
+
+
+def _tokens_of(body_size: int) -> int:
+    return min(limits.RESERVED_INPUT_TOKENS, 1 + body_size // limits.BYTES_PER_TOKEN)
 
 
 def _amounts(model: str, tokens: TokenCounts, tier: str, prices: PriceBook) -> Amounts:

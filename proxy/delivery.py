@@ -24,6 +24,10 @@ def limit_headers(services: Services) -> HeaderList:
     return pool_limits(pool_window(candidates, "primary", now), pool_window(candidates, "secondary", now))
 
 
+# One of them is about a token. Inside a JSON string the quotes would be escaped.
+_PIECE = b'"delta":'
+
+
 async def deliver(served: Served, sink: Sink, turn: Turn, services: Services) -> None:
     """Pass on what comes, as it comes, to the end. The record is complete afterwards."""
     record = turn.record
@@ -33,8 +37,9 @@ async def deliver(served: Served, sink: Sink, turn: Turn, services: Services) ->
         sent = [*returned(served.response.headers), *limit_headers(services)]
         if record.split is not None:
             sent.append(server_timing(record.split))
+        record.pieces_sent += served.first.count(_PIECE) if sink.is_stream else 0
         await sink.begin(sent, served.first)
-        broken_off = await _relay(served, sink)
+        broken_off = await _relay(served, sink, record)
         error = _conclude(served, turn, services, broken_off)
         await sink.end(Ending(error, broken_off is None, served.stream.response_id))
     except asyncio.CancelledError:
@@ -48,7 +53,7 @@ async def deliver(served: Served, sink: Sink, turn: Turn, services: Services) ->
         await served.close()
 
 
-async def _relay(served: Served, sink: Sink) -> UpstreamError | None:
+async def _relay(served: Served, sink: Sink, record: Record) -> UpstreamError | None:
     """Forward until the end; what broke, if something did."""
     stream = served.stream
     try:
@@ -58,6 +63,8 @@ async def _relay(served: Served, sink: Sink) -> UpstreamError | None:
         async for block in served.rest:
             passed = stream.feed(block)
             if passed:
+                if sink.is_stream:
+                    record.pieces_sent += passed.count(_PIECE)
                 await sink.write(passed)
             if stream.terminal:
                 await _to_the_end(served, sink)

@@ -18,14 +18,13 @@ from proxy.metrics import metrics
 from proxy.runtime import Runtime, running_runtime
 from requestlogs.records import Record
 
-_CLIENT_PATHS = ("/v1/", "/backend-api/")
 # It belongs to one key, and asks for itself.
 _OWN_ACCESS = "/v1/usage"
 
 
 def refusal_before_body(heading: Heading) -> Refusal | None:
     """None lets the body be read. Called by the server for every request."""
-    if not _is_large(heading) or not heading.path.startswith(_CLIENT_PATHS):
+    if not _is_large(heading) or not heading.path.startswith(limits.CLIENT_PATHS):
         return None
     running = running_runtime()
     if running is None or canonical(heading.path) == _OWN_ACCESS:

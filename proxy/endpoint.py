@@ -36,7 +36,13 @@ async def proxy_http(scope: Scope, receive: Receive, send: Send) -> None:
 async def _routed(call: Call) -> None:
     # Codex looks for much that is its owner's own; that it is not here is nothing an operator asks about.
     call.is_recorded = not call.scope["path"].startswith("/backend-api")
-    handler = route(call.scope["method"], call.scope["path"])
+    try:
+        handler = route(call.scope["method"], call.scope["path"])
+    except (NotFound, MethodNotAllowed):
+        # SECURITY: the firewall covers whole prefixes; whom it refuses does not even learn what is here.
+        if not call.scope["path"].startswith(_OUTSIDE_FIREWALL):
+            call.runtime.gatekeeper.check_address(call.facts, call.record.path)
+        raise
     call.is_recorded = handler in _RECORDED
     if handler not in _OWN_ACCESS:
         admit(call)
@@ -104,6 +110,8 @@ _WITH_IDS = (
     (re.compile(r"/v1/models/.+"), "/v1/models"),
     (re.compile(r"/backend-api/files/[^/]+/uploaded"), "/backend-api/files/{file_id}/uploaded"),
 )
+
+_OUTSIDE_FIREWALL = "/api/"
 
 # They belong to one key, or have rules of their own, and ask for themselves.
 _OWN_ACCESS = frozenset({usage, usage_page, codex_usage})

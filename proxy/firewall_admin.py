@@ -62,6 +62,10 @@ class EntryForm(forms.Form):
 @admin.register(FirewallEntry)
 class FirewallEntryAdmin(ModelAdmin):
     list_display = ("network", "note", "created_at")
+    counted = "addresses and networks"
+    empty_title = "The list is empty: every address may connect."
+    empty_words = "With the first entry, only the addresses and networks on the list may."
+    add_words = "Add address or network"
     fields = ("network", "note", "created_at")
     readonly_fields = ("network", "created_at")
     change_list_template = "admin/proxy/firewallentry/list.html"

@@ -44,7 +44,10 @@ def firewall_add(*, text: str, note: str = "") -> FirewallEntry:
 
 @transaction.atomic
 def firewall_note(*, entry_id: int, note: str) -> None:
-    FirewallEntry.objects.filter(pk=entry_id).update(note=note.strip()[:200])
+    entry = FirewallEntry.objects.get(pk=entry_id)
+    entry.note = note.strip()[:200]
+    entry.save(update_fields=["note"])
+    audit.record("firewall_noted", subject=entry.network, detail=entry.note)
 
 
 @transaction.atomic

@@ -51,6 +51,9 @@ class LimitInline(TabularInline):
 class ApiKeyAdmin(ModelAdmin):
     form = ApiKeyForm
     list_display = ("name", "shown", "state", "models", "limits", "last_used", "expires", "buttons")
+    empty_title = "No API keys yet."
+    empty_words = "A key lets a program in from anywhere, within limits. On this machine none is needed."
+    add_words = "Add API key"
     list_filter = ("enabled",)
     search_fields = ("name", "note", "prefix")
     list_fullwidth = True
@@ -132,11 +135,17 @@ class ApiKeyAdmin(ModelAdmin):
     def act(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
         """One button of one key. SECURITY: a POST with Django's token, as for accounts."""
         key = self.get_object(request, unquote(object_id))
-        if key is None or verb not in (*_VERBS, "renew"):
+        if verb not in (*_VERBS, "renew"):
             raise Http404
-        if verb == "renew":
-            return self._shown_once(request, api_key_regenerate(key_id=key.pk))
-        self._act_on(request, [key], verb)
+        try:
+            if key is None:
+                raise ApiKey.DoesNotExist
+            if verb == "renew":
+                return self._shown_once(request, api_key_regenerate(key_id=key.pk))
+            self._act_on(request, [key], verb)
+        except ApiKey.DoesNotExist:
+            # RACE: it may also be deleted after it was looked up.
+            self.message_user(request, "This API key is gone.", messages.WARNING)
         return HttpResponseRedirect(reverse("admin:proxy_apikey_changelist"))
 
     def _act_on(self, request: HttpRequest, keys: list[ApiKey], verb: str) -> None:

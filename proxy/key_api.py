@@ -44,9 +44,12 @@ _FIELDS = takes(
     isActive="boolean",
     allowedModels="array",
     allowedReasoningEfforts="array",
+    maxParallelRequests="integer",
+    accountAssignmentScopeEnabled="boolean",
     assignedAccountIds="array",
     assignedGroupIds="array",
     limits="array",
+    weeklyTokenLimit="integer",
     resetUsage="boolean",
 )
 
@@ -176,7 +179,7 @@ def _object(request: Request) -> dict[str, Any]:
 def _fields(payload: dict[str, Any], key: ApiKey | None = None) -> dict[str, Any]:
     """What is given, by the names of the service; what is absent stays as it is."""
     fields = {field: read(payload[name], name) for name, (field, read) in _READERS.items() if name in payload}
-    if "account_ids" in fields or "group_ids" in fields:
+    if "is_bound" not in fields and ("account_ids" in fields or "group_ids" in fields):
         # What is not named stays: taking the accounts off leaves the key bound to its groups.
         accounts = fields.get("account_ids", key.account_ids if key else [])
         groups = fields.get("group_ids", key.group_ids if key else [])
@@ -265,6 +268,7 @@ _READERS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "allowedReasoningEfforts": ("allowed_efforts", _list),
     "enforcedServiceTier": ("enforced_tier", _tier),
     "maxParallelRequests": ("max_parallel", _optional_integer),
+    "accountAssignmentScopeEnabled": ("is_bound", _flag),
     "assignedAccountIds": ("account_ids", _list),
     "assignedGroupIds": ("group_ids", _list),
 }

@@ -25,6 +25,13 @@ def key_views() -> dict[str, KeyView]:
     return {row.key_hash: _view(row, row.pk in limited, groups) for row in ApiKey.objects.all()}
 
 
+def key_view(key_id: int) -> KeyView | None:
+    row = ApiKey.objects.filter(pk=key_id).first()
+    if row is None:
+        return None
+    return _view(row, ApiKeyLimit.objects.filter(key_id=key_id).exists(), members_of_groups())
+
+
 def _view(row: ApiKey, has_limits: bool, groups: Mapping[int, frozenset[str]]) -> KeyView:
     return KeyView(
         id=row.pk,
@@ -40,6 +47,10 @@ def _view(row: ApiKey, has_limits: bool, groups: Mapping[int, frozenset[str]]) -
         accounts=bound_accounts(row, groups),
         has_limits=has_limits,
     )
+
+
+def names_of_keys() -> dict[int, str]:
+    return dict(ApiKey.objects.values_list("pk", "name"))
 
 
 def bound_accounts(row: ApiKey, groups: Mapping[int, frozenset[str]]) -> frozenset[str] | None:

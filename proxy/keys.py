@@ -10,6 +10,10 @@ from dataclasses import dataclass
 PREFIX = "sk-cp-"
 # As much of a key as is kept and shown, so that an operator can tell keys apart.
 SHOWN = 12
+# From the least to the most.
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra")
+# What a model takes when a request names none.
+DEFAULT_EFFORT = "medium"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,20 @@ class KeyView:
         if self.enforced_effort:
             return effort == self.enforced_effort
         return not self.allowed_efforts or effort in self.allowed_efforts
+
+    @property
+    def unnamed_effort(self) -> str:
+        """What a request that names no effort has to name; "" leaves it to the model.
+
+        SECURITY: to say nothing must not be a way to an effort that is not allowed.
+        """
+        if self.enforced_effort:
+            return self.enforced_effort
+        if not self.allowed_efforts or DEFAULT_EFFORT in self.allowed_efforts:
+            return ""
+        allowed = [effort for effort in EFFORTS if effort in self.allowed_efforts]
+        below = [effort for effort in allowed if EFFORTS.index(effort) < EFFORTS.index(DEFAULT_EFFORT)]
+        return (below[-1:] or allowed[:1] or [""])[0]
 
     def lists_model(self, model: str) -> bool:
         """Whether a list of models shows it: what is asked whatever a request names is the only one."""

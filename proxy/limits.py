@@ -10,6 +10,13 @@ RESPONSES_BODY_LIMIT = 128 * MIB
 # Larger ones are read only after a look at who sends them.
 BODY_READ_UNSEEN = 64 * 1024
 BODIES_IN_FLIGHT_LIMIT = 256 * MIB
+# The form that asks for a key.
+KEY_FORM_LIMIT = 4096
+# The dashboard's, with room apart: who sends them is known only later, and must not take the clients' room.
+DASHBOARD_BODY_LIMIT = MIB
+# Some auth.json files at once.
+UPLOAD_LIMIT = 8 * MIB
+DASHBOARD_BODIES_IN_FLIGHT_LIMIT = 64 * MIB
 BUSY_RETRY_AFTER_S = 5
 
 # Towards upstream.
@@ -78,8 +85,11 @@ FOREIGN_ITEMS = 2_000
 
 # Wrong passwords are recorded too: anybody could fill the audit log if it were kept for ever.
 AUDIT_DAYS = 365
+NOTICE_DAYS = 90
 
 SNAPSHOT_POLL_S = 1.0
+# How long processes are told of conversations that were taken off their accounts.
+PURGED_SINCE_S = 600.0
 AFFINITY_FLUSH_S = 1.0
 RECORDS_WAITING = 10_000
 
@@ -105,7 +115,19 @@ RESERVATION_S = 30.0
 RESERVATION_PROLONG_S = 10.0
 
 
+CLIENT_PATHS = ("/v1/", "/backend-api/")
+_UPLOADS = ("/api/accounts/import", "/admin/accounts/account/add")
+
+
 def body_limit(path: str) -> int:
     """How large a body may be that is sent to `path`."""
     path = path.rstrip("/")
+    if not path.startswith(CLIENT_PATHS):
+        return UPLOAD_LIMIT if path in _UPLOADS else DASHBOARD_BODY_LIMIT
+    if path.endswith("/usage"):
+        return KEY_FORM_LIMIT
     return RESPONSES_BODY_LIMIT if path.endswith(("/responses", "/responses/compact")) else BODY_LIMIT
+
+
+def is_dashboards(path: str) -> bool:
+    return not path.startswith(CLIENT_PATHS)

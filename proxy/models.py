@@ -149,6 +149,7 @@ class ApiKey(models.Model):
         DEFAULT = "default"
         PRIORITY = "priority"
         FLEX = "flex"
+        ULTRAFAST = "ultrafast"
 
     name = models.CharField(max_length=128)
     note = models.TextField(blank=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from accounts import audit
+from accounts.notices.services import notices_forget
 from accounts.operators.services import sign_ins_forget
 from accounts.services import events_forget
 from proxy import limits
@@ -27,5 +28,6 @@ def trim(*, now: datetime) -> dict[str, int]:
         ),
         "audit": audit.forget(before=long_ago),
         "events": events_forget(before=long_ago),
+        "notices": notices_forget(before=now - timedelta(days=limits.NOTICE_DAYS)),
         "sessions": sign_ins_forget(now=now),
     }

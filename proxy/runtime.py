@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from accounts import changes
+from accounts.models import Account
 from accounts.services import account_block, account_deactivate, account_require_sign_in, account_unblock
 from accounts.tokens import TokenRefresher
 from codexproxy.db import DatabaseThread
@@ -36,12 +37,15 @@ from proxy.pool import Member, Pool, candidates_of
 from proxy.reservations import Reservations
 from proxy.routing import Candidate
 from proxy.selectors import (
+    candidate_views,
     load_snapshot,
+    purged_conversations,
     remembered_catalogues,
     remembered_conversation,
     remembered_conversations,
 )
 from proxy.services import catalogue_store, conversations_store
+from proxy.snapshot import Snapshot
 from proxy.upstream import Upstream
 from proxy.upstream_socket import UpstreamSockets
 from requestlogs.writer import RecordWriter
@@ -237,6 +241,8 @@ class Runtime:
 
     async def refresh_snapshot(self) -> None:
         snapshot = await self.threads.snapshots.run(load_snapshot)
+        for key, at in await self.threads.snapshots.run(purged_conversations):
+            self.affinity.purge(key, at)
         self.pool.swap(snapshot)
         self.gatekeeper.take(snapshot.access)
         self.affinity.ages = snapshot.settings.ages
@@ -379,6 +385,14 @@ def pool_now(model: str) -> tuple[list[Candidate], frozenset[str]]:
         return candidates_of(load_snapshot()), frozenset()
     found = [replace(candidate) for candidate in list(running.pool.candidates())]
     return found, running.catalogue.plans_without(model) if model else frozenset()
+
+
+def candidates_now(accounts: Iterable[Account]) -> list[Candidate]:
+    """The same for a request that names no model, without a query: the accounts come with their windows."""
+    running = running_runtime()
+    if running is None:
+        return candidates_of(Snapshot(0, candidate_views(accounts)))
+    return [replace(candidate) for candidate in list(running.pool.candidates())]
 
 
 async def stop_runtime() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -66,6 +68,26 @@ def _view(
     account: Account, windows: dict[str, CurrentWindow], limited: list[ModelLimitWindow]
 ) -> AccountView:
     credential = account.credential
+    return replace(
+        _account_view(account, windows),
+        access_token=credential.access_token,
+        access_expires_at=_seconds(credential.access_expires_at),
+        generation=credential.generation,
+        model_limits=_model_limits(limited),
+    )
+
+
+def candidate_views(accounts: Iterable[Account]) -> tuple[AccountView, ...]:
+    """The same without the tokens, from accounts that come with their windows. No query, nothing decrypted.
+
+    Limits for single models are left out: they do not matter to a request that names none.
+    """
+    return tuple(
+        _account_view(account, {row.window: row for row in account.windows.all()}) for account in accounts
+    )
+
+
+def _account_view(account: Account, windows: dict[str, CurrentWindow]) -> AccountView:
     return AccountView(
         account_id=account.pk,
         label=account.display_name,
@@ -76,12 +98,11 @@ def _view(
         blocked_at=_seconds(account.blocked_at),
         reset_at=_seconds(account.reset_at),
         block_window_reset_at=_seconds(account.block_window_reset_at),
-        access_token=credential.access_token,
-        access_expires_at=_seconds(credential.access_expires_at),
-        generation=credential.generation,
+        access_token="",
+        access_expires_at=None,
+        generation=0,
         windows={name: _window(row) for name, row in windows.items()},
         weekly_credits=weekly_credits(account.plan_type),
-        model_limits=_model_limits(limited),
         policy=account.routing_policy,
         stop_at_percent=account.stop_at_percent,
     )
@@ -107,15 +128,21 @@ def _seconds(moment: datetime | None) -> float | None:
 def remembered_conversations() -> list[tuple[str, Entry]]:
     """The newest conversations, oldest first, for a process that starts."""
     since = timezone.now() - timedelta(seconds=_settings(_settings_row()).ages.named_s)
-    rows = StickySession.objects.filter(updated_at__gte=since).order_by("-updated_at")[
-        : limits.AFFINITY_ENTRIES
-    ]
+    kept = StickySession.objects.filter(updated_at__gte=since).exclude(account_id="")
+    rows = kept.order_by("-updated_at")[: limits.AFFINITY_ENTRIES]
     return [(row.key, _entry(row)) for row in reversed(rows)]
 
 
 def remembered_conversation(key: str) -> Entry | None:
-    row = StickySession.objects.filter(pk=key).first()
+    row = StickySession.objects.filter(pk=key).exclude(account_id="").first()
     return _entry(row) if row else None
+
+
+def purged_conversations() -> list[tuple[str, float]]:
+    """Those that were taken off their accounts lately, and when."""
+    since = timezone.now() - timedelta(seconds=limits.PURGED_SINCE_S)
+    rows = StickySession.objects.filter(account_id="", updated_at__gte=since)
+    return [(key, at.timestamp()) for key, at in rows.values_list("pk", "updated_at")]
 
 
 def _entry(row: StickySession) -> Entry:

@@ -10,6 +10,7 @@ import msgspec
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from proxy import limits
 from proxy.body import read_body
 from proxy.budgets import figure
 from proxy.call import Call
@@ -20,7 +21,6 @@ from proxy.key_selectors import KeyUsage, LimitView, key_requests, key_usage
 from proxy.keys import KeyView, presented_key
 from proxy.sinks import JSON
 
-_FORM_LIMIT = 4096
 # SECURITY: nothing of other sites, no script, not in a frame, and in nobody's cache.
 _PAGE: HeaderList = [
     (b"content-type", b"text/html; charset=utf-8"),
@@ -53,7 +53,7 @@ async def usage(call: Call) -> None:
 
 async def usage_page(call: Call) -> None:
     """POST /v1/usage: the page for the key that the form has sent. Nothing of it is kept in the browser."""
-    form = parse_qs((await read_body(call.receive, _FORM_LIMIT)).decode("utf-8", "replace"))
+    form = parse_qs((await read_body(call.receive, limits.KEY_FORM_LIMIT)).decode("utf-8", "replace"))
     try:
         key = _holder(call, form.get("key", [""])[0].strip())
     except (AccessDenied, Busy) as refused:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts import audit, changes
 from proxy import limits
 from proxy.affinity import Entry
 from proxy.catalogue import Catalogue, Key
@@ -33,6 +37,18 @@ def conversations_forget(*, before: datetime) -> int:
     """Delete conversations that were last used before a moment; returns how many."""
     deleted, _ = StickySession.objects.filter(updated_at__lt=before).delete()
     return deleted
+
+
+def conversations_purge(rows: QuerySet[StickySession]) -> int:
+    """Take these off their accounts, in every process within two seconds; returns how many.
+
+    The rows stay for a while, without an account: that is how the processes learn of it.
+    """
+    purged = rows.exclude(account_id="").update(account_id="", updated_at=timezone.now())
+    if purged:
+        audit.record("conversations_purged", detail=f"{purged} conversations")
+        changes.bump()
+    return purged
 
 
 def catalogue_store(*, key: Key, catalogue: Catalogue) -> None:

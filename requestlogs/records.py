@@ -81,6 +81,9 @@ class Record:
     tokens: TokenCounts = field(default_factory=TokenCounts)
     latency_ms: int | None = None
     first_token_ms: int | None = None
+    # Pieces of the answer that were on their way to the client: all that is known of what a client that left
+    # in the middle has got. Not stored.
+    pieces_sent: int = 0
     # None while no account has served.
     split: Split | None = None
     attempts: list[AttemptRecord] = field(default_factory=list)

@@ -19,6 +19,17 @@ def records_newest(*, limit: int = 50, before_id: int | None = None) -> list[Req
     return list(rows[:limit])
 
 
+# A list of models that were never used for days would only be in the way, and a DISTINCT over the
+# whole table takes seconds.
+_ROWS_FOR_MODEL_NAMES = 2_000
+
+
+def recent_models() -> list[str]:
+    """The models of the newest requests, by name."""
+    recent = RequestRecord.objects.order_by("-pk").values_list("model", flat=True)[:_ROWS_FOR_MODEL_NAMES]
+    return sorted({name for name in recent if name})
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """The failed requests of one code. `newest_id` is one of them, to look at."""

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import F, QuerySet, Sum
+from django.db.models.functions import TruncMinute
 
 from requestlogs.figures import Totals, hours_since, totals_by, totals_of
 from requestlogs.models import RequestRecord
@@ -69,6 +75,25 @@ def timeline(span: Span, now: datetime) -> Timeline:
         elif index < 0:
             before = before + sums
     return Timeline(span, tuple((begin + n * span.part, part) for n, part in enumerate(parts)), before)
+
+
+def costs_by(field: str, span: Span, now: datetime) -> dict[Any, list[Decimal]]:
+    """The cost of each part for each account, model or key (account_id, model, api_key_id). One query."""
+    end = _end(span, now)
+    begin = end - span.length
+    rows: QuerySet[Any] = hours_since(begin)
+    at: Any = F("hour")
+    if span.part < timedelta(hours=1):
+        rows = RequestRecord.objects.filter(requested_at__gte=begin, requested_at__lt=end)
+        at = TruncMinute("requested_at", tzinfo=UTC)
+    grouped = rows.order_by().annotate(moment=at).values_list("moment", field)
+    sums = grouped.annotate(Sum("cost_usd", default=Decimal(0)))
+    found: dict[Any, list[Decimal]] = defaultdict(lambda: [Decimal(0)] * span.parts)
+    for moment, value, cost in sums:
+        index = (moment - begin) // span.part
+        if cost and 0 <= index < span.parts:
+            found[value or ""][index] += cost
+    return dict(found)
 
 
 def _end(span: Span, now: datetime) -> datetime:

@@ -33,6 +33,10 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
 class PriceOverrideAdmin(ModelAdmin):
     form = PriceForm
     list_display = ("model", "tier", "input", "cached", "output", "updated_at")
+    counted = "prices of your own"
+    empty_title = "No prices of your own."
+    empty_words = "The published prices below hold. One of your own takes the place of a published one."
+    add_words = "Add price"
     ordering = ("model", "tier")
     change_list_template = "admin/usage/priceoverride/list.html"
 

@@ -96,6 +96,12 @@ class PriceBook:
         total = ((inputs - cached) * rates.input + cached * rates.cached + output * rates.output) / _MILLION
         return total.quantize(_MICRO) if total < _MOST_USD else None
 
+    def rates(self, model: str, service_tier: str | None, input_tokens: int) -> Rates | None:
+        """What a request of this size is counted at; None for an unknown model."""
+        return self._rates_for(
+            model.lower(), (service_tier or "").lower(), input_tokens > LONG_CONTEXT_TOKENS
+        )
+
     def table(self) -> list[PriceRow]:
         """Every model that has a price, by name."""
         return [
@@ -113,7 +119,8 @@ class PriceBook:
         if entry is None or "standard" not in entry:
             return None
         standard = _rates(entry["standard"])
-        if tier in ("priority", "fast"):
+        # What is faster still has no price of its own; it is no cheaper.
+        if tier in ("priority", "fast", "ultrafast"):
             if "priority" in entry:
                 return _rates(entry["priority"])
             if "priority_multiplier" in entry:

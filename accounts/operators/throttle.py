@@ -22,8 +22,8 @@ class Throttled(Exception):
         self.retry_after_s = retry_after_s
 
 
-def admit(kind: str, address: str, *, now: datetime) -> None:
-    """Count a try as a wrong one until `succeed` says otherwise. Raises Throttled.
+def admit(kind: str, address: str, *, now: datetime) -> Try:
+    """Count a try as a wrong one until `succeed` or `take_back` says otherwise. Raises Throttled.
 
     SECURITY: it is counted before it is looked at. Of many tries at the same moment each sees all that
     were counted before it, so no more than eight are ever looked at.
@@ -38,6 +38,7 @@ def admit(kind: str, address: str, *, now: datetime) -> None:
     except Throttled:
         own.delete()
         raise
+    return own
 
 
 def _refuse_after(count: int, kind: str, network: str, now: datetime) -> None:
@@ -50,6 +51,11 @@ def _refuse_after(count: int, kind: str, network: str, now: datetime) -> None:
 
 def succeed(kind: str, address: str) -> None:
     Try.objects.filter(kind=kind, network=network_of(address)).delete()
+
+
+def take_back(own: Try) -> None:
+    """It was right; the wrong ones before it still count."""
+    own.delete()
 
 
 def forget(*, before: datetime) -> int:

@@ -15,3 +15,9 @@ def cached_percent(account_id: str) -> int | None:
     """Of an account's input in seven days, the percentage that came from the prompt cache."""
     share = totals(hours_since(timezone.now() - WEEK).filter(account_id=account_id)).cached_share
     return None if share is None else round(100 * share)
+
+
+@register.filter
+def grouped(number: int | None) -> str:
+    """56,134; a dash for what is not known."""
+    return "–" if number is None else f"{number:,}"

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, Credential, JobRun
-from usage.models import CurrentWindow
+from usage.models import CurrentWindow, WindowSample
 
 LIST = "/admin/accounts/account/"
 
@@ -196,10 +196,16 @@ def test_a_link_cannot_press_a_button(browser: Client) -> None:
     assert account.status == Account.Status.ACTIVE
 
 
-def test_an_unknown_button_or_account_is_not_found(browser: Client) -> None:
+def test_an_unknown_button_is_not_found(browser: Client) -> None:
     account = make_account()
     assert browser.post(button(account, "explode")).status_code == 404
-    assert browser.post(f"{LIST}nobody/do/pause/").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["do/pause/", "export/", "probe/"])
+def test_an_account_that_is_gone_is_a_message(browser: Client, path: str) -> None:
+    page = browser.post(f"{LIST}nobody/{path}", follow=True)
+    assert page.status_code == 200
+    assert "This account is gone." in page.content.decode()
 
 
 def test_the_list_offers_the_actions_for_several_accounts(browser: Client) -> None:
@@ -351,3 +357,61 @@ def test_an_account_says_when_its_tokens_are_refreshed_next(browser: Client) -> 
     assert re.search(r"in 4 h (2[0-9]|3[0-9]|4[0-9]|50) min", page)
     Account.objects.update(status=Account.Status.REAUTH_REQUIRED)
     assert "none until it is signed in again" in browser.get(change_page(account)).content.decode()
+
+
+def test_a_background_job_says_when_it_ran_last_and_how_long_it_took(browser: Client) -> None:
+    now = timezone.now()
+    began = now - timedelta(minutes=5)
+    JobRun.objects.create(name="tidy up", started_at=began, ended_at=began + timedelta(seconds=40))
+    JobRun.objects.create(name="refresh usage", started_at=now, ended_at=None)
+    page = browser.get("/admin/accounts/jobrun/").content.decode()
+    for words in ("5 min ago", "40 s", "runs now", "2\n    jobs"):
+        assert words in page, words
+
+
+def test_the_audit_log_tells_moments_that_the_browser_puts_into_its_own_time(browser: Client) -> None:
+    event = AuditEvent.objects.create(actor="operator", action="account_paused")
+    page = browser.get("/admin/accounts/auditevent/").content.decode()
+    assert f'data-local="seconds">{event.at:%Y-%m-%d %H:%M:%S} UTC</time>' in page
+
+
+def test_an_account_shows_what_was_left_of_its_week(browser: Client) -> None:
+    account = make_account("a")
+    url = change_page(account)
+    assert "What was left in the last 7 days" not in browser.get(url).content.decode()
+    now = timezone.now()
+    for days, used in ((6, 10.0), (3, 60.0), (0, 70.0)):
+        WindowSample.objects.create(
+            account=account, window="secondary", used_percent=used, recorded_at=now - timedelta(days=days)
+        )
+    page = browser.get(url).content.decode()
+    points = re.search(r'<polyline class="cp-trend-secondary" points="([^"]+)"', page)
+    assert points is not None
+    places = [place.split(",") for place in points[1].split()]
+    assert [float(y) for _, y in places] == [10.0, 60.0, 70.0]
+    assert [float(x) for x, _ in places] == pytest.approx([14.3, 57.1, 100.0], abs=0.2)
+    assert 'href="/admin/requestlogs/requestrecord/?account=acct-a_1"' in page
+
+
+@pytest.mark.parametrize(
+    ("path", "words", "action"),
+    [
+        ("accounts/account/", "Accounts are the ChatGPT sign-ins", "Add account"),
+        ("accounts/accountgroup/", "A group is a name for some accounts", "Add group"),
+        ("proxy/apikey/", "A key lets a program in", "Add API key"),
+        ("proxy/firewallentry/", "every address may connect", "Add address or network"),
+        ("usage/priceoverride/", "The published prices below hold", "Add price"),
+        ("proxy/stickysession/", "A conversation stays on the account", "Connect a client"),
+        ("requestlogs/requestrecord/", "Every request of a client is listed here", "Connect a client"),
+        ("accounts/auditevent/", "written down here, with who did it", ""),
+        ("accounts/jobrun/", "the last run of each job is here", ""),
+    ],
+)
+def test_an_empty_list_says_what_it_is_for_and_has_one_button(
+    browser: Client, path: str, words: str, action: str
+) -> None:
+    page = browser.get(f"/admin/{path}").content.decode()
+    box = page[page.index('<div class="cp-empty">') :]
+    box = box[: box.index("</div>")]
+    assert words in box and action in box
+    assert box.count("<a ") == (1 if action else 0)

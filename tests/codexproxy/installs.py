@@ -9,6 +9,8 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.models import AccountEvent, AccountGroup
+from accounts.notices.events import Kind
+from accounts.notices.models import Channel, Delivery, Memory, Notice, NoticeSettings
 from accounts.operators import services, viewers
 from codexproxy.backup import carried
 from proxy.models import (
@@ -52,6 +54,13 @@ def fill() -> None:
     ModelLimitWindow.objects.create(**window, limit_id="spark")
     AccountCredits.objects.create(account=account, has_credits=True, unlimited=False, recorded_at=NOW)
     PriceOverride.objects.create(model="gpt-5.5", input="1.25", output="10")
+    NoticeSettings.objects.update_or_create(
+        pk=1,
+        defaults={"webhook_on": True, "webhook_url": "https://hook.example/1", "webhook_secret": "s3cret"},
+    )
+    Memory.objects.update_or_create(pk=1, defaults={"version": 3, "state": {"limits": []}})
+    notice = Notice.objects.create(kind=Kind.POOL_LOW, title="The pool is low", text="20 percent are left")
+    Delivery.objects.create(notice=notice, channel=Channel.WEBHOOK, status=Delivery.Status.SENT)
     ends = timezone.now() - timedelta(minutes=1)
     records_store(
         [Record("r-1", ends, account_id=account.pk, status="success"), Record("r-2", ends, status="error")]

@@ -202,6 +202,8 @@ def serve_here(listening: socket.socket) -> None:
         body_limit=lambda path: 8 * MIB if path == "/small" else None,
         default_body_limit=64 * MIB,
         bodies_in_flight_limit=100 * MIB,
+        is_apart=lambda path: path == "/apart",
+        bodies_apart_limit=60 * MIB,
         admit=admit,
         request_stall_s=float(os.environ.get("REQUEST_STALL_S", "60")),
         pace_s=float(os.environ.get("PACE_S", "30")),

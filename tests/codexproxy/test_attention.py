@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.utils.html import strip_tags
 
 from accounts.models import Account
 from codexproxy.attention import notices
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 def told(now: datetime = NOW) -> list[str]:
     accounts = list(Account.objects.prefetch_related("windows"))
-    return [notice["text"] for notice in notices(accounts, forecasts(accounts, now), now)]
+    return [strip_tags(notice["text"]) for notice in notices(accounts, forecasts(accounts, now), now)]
 
 
 def used(account: Account, *percents: float, **fields: Any) -> None:
@@ -45,3 +46,8 @@ def test_a_reset_that_comes_first_leaves_nothing_to_say() -> None:
 def test_a_pool_that_rests_leaves_nothing_to_say() -> None:
     used(make_account(), 60.0, 60.0, reset_at=NOW + timedelta(hours=4))
     assert told() == ["All good: every account that is not paused can serve."]
+
+
+def test_usage_that_was_not_read_for_long_is_told() -> None:
+    used(make_account(), 60.0, 60.0, reset_at=NOW + timedelta(hours=4))
+    assert told(NOW + timedelta(minutes=14)) == ["The usage of the accounts was last read 14 min ago."]

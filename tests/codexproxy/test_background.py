@@ -22,6 +22,8 @@ from pytest_django import Settings
 
 from accounts import leases
 from accounts.models import JobRun, Lease
+from accounts.notices.events import Kind
+from accounts.notices.models import Notice
 from codexproxy import background
 from codexproxy.background import Job, jobs, run_jobs, run_once
 from codexproxy.db import DatabaseThread
@@ -275,9 +277,43 @@ def test_usage_is_refreshed_at_its_interval_or_not_at_all(
         "refresh tokens before they expire": 60.0,
         "give back what ended processes held of limits": 60.0,
         "sign-ins that wait": 15.0,
+        "look for what to tell": 15.0,
+        "send notices": 10.0,
         "retention": 3600.0,
     }
     assert names == (expected | {"refresh usage": 60} if has_usage else expected)
+
+
+def test_a_stop_does_not_wait_for_a_receiver_of_notices_that_is_silent(
+    thread: DatabaseThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    async def silent(*_: object) -> None:
+        begun.append(True)
+        await asyncio.sleep(60)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        running: Any = Running()
+        (sending,) = (each for each in jobs(running, thread, stop) if each.name == "send notices")
+        asyncio.get_running_loop().call_later(0.05, stop.set)
+        await sending.run()
+
+    monkeypatch.setattr(background, "deliver", silent)
+    began_at = time.monotonic()
+    asyncio.run(run())
+    assert begun
+    assert time.monotonic() - began_at < 10
+
+
+def test_a_failure_to_send_notices_is_noted(thread: DatabaseThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("it broke")
+
+    monkeypatch.setattr(background, "deliver", fail)
+    asyncio.run(run_once(found(thread)["send notices"], ANN, thread, Clock()))
+    assert JobRun.objects.get().error == "RuntimeError: it broke"
 
 
 def test_retention_deletes_what_is_older_than_the_settings_say(thread: DatabaseThread) -> None:
@@ -286,10 +322,12 @@ def test_retention_deletes_what_is_older_than_the_settings_say(thread: DatabaseT
         at = datetime.now(UTC) - timedelta(days=days)
         RequestRecord.objects.create(request_id=str(days), requested_at=at, status="success")
         WindowSample.objects.create(account=account, window="primary", used_percent=days, recorded_at=at)
+        Notice.objects.create(kind=Kind.POOL_LOW, title=str(days), at=at)
     asyncio.run(run_once(found(thread)["retention"], ANN, thread, Clock()))
     assert JobRun.objects.get().error == ""
     assert RequestRecord.objects.get().request_id == "0"
     assert WindowSample.objects.get().used_percent == 0
+    assert Notice.objects.get().title == "0"
 
 
 def test_the_command_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codexproxy.charts import HEIGHT, WIDTH, Series, scale_end, sparkline, stacked
+from tests.builders import NOW
 
-LABELS = ["a", "b", "c"]
+MOMENTS = [NOW + timedelta(hours=n) for n in range(3)]
 
 
 def test_columns_stand_on_each_other_and_on_the_ground() -> None:
     chart = stacked(
-        "T", "S", LABELS, [Series("x", "good", [1, 0, 2]), Series("y", "bad", [1, 0, 3])], lambda n: f"{n:g}"
+        "T", "S", MOMENTS, [Series("x", "good", [1, 0, 2]), Series("y", "bad", [1, 0, 3])], lambda n: f"{n:g}"
     )
     assert chart.top == "5"
     first, second = chart.rects[0], chart.rects[1]
@@ -19,11 +22,13 @@ def test_columns_stand_on_each_other_and_on_the_ground() -> None:
     assert chart.rects[-1].y == 0
     assert [rect.mark for rect in chart.rects] == ["good", "bad", "good", "bad"]
     assert [row.cells for row in chart.rows] == [("1", "1"), ("0", "0"), ("2", "3")]
+    assert [row.words for row in chart.rows] == ["x 1, y 1", "x 0, y 0", "x 2, y 3"]
+    assert chart.middle is not None and chart.middle.at == MOMENTS[1]
 
 
 @given(st.lists(st.floats(0, 1e12), min_size=1, max_size=40))
 def test_every_mark_is_within_the_chart(values: list[float]) -> None:
-    chart = stacked("T", "S", [""] * len(values), [Series("x", "good", values)], str)
+    chart = stacked("T", "S", [NOW] * len(values), [Series("x", "good", values)], str)
     for rect in chart.rects:
         assert rect.x >= -0.01 and rect.x + rect.width <= WIDTH + 0.01
         assert rect.y >= -0.01 and rect.y + rect.height <= HEIGHT + 0.01

@@ -36,8 +36,9 @@ def test_each_client_has_a_snippet_with_this_server_s_address(client: object, br
     assert "http://localhost:2455" in snippet(browser, client.slug)  # type: ignore[attr-defined]
 
 
-def test_the_codex_snippet_is_toml(browser: Client) -> None:
-    config = tomllib.loads(snippet(browser, "codex"))
+@pytest.mark.parametrize("slug", ["codex", "codex-app"])
+def test_the_codex_snippets_are_toml(slug: str, browser: Client) -> None:
+    config = tomllib.loads(snippet(browser, slug))
     provider = config["model_providers"][config["model_provider"]]
     assert provider["base_url"] == "http://localhost:2455/backend-api/codex"
 
@@ -89,3 +90,11 @@ def test_the_snippets_carry_the_public_address_of_the_settings(browser: Client) 
     page = browser.get("/admin/connect/").content.decode()
     assert "https://codex.example.com/backend-api/codex" in page
     assert "codex.example.com//" not in page
+
+
+def test_once_keys_are_required_it_leads_to_one(browser: Client) -> None:
+    assert "any text will do as the key" in browser.get("/admin/connect/").content.decode()
+    settings_update(key_auth_required=True)
+    page = browser.get("/admin/connect/").content.decode()
+    assert "Every client needs an API key." in page
+    assert 'href="/admin/proxy/apikey/add/"' in page

@@ -15,7 +15,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Account, Credential
-from codexproxy import demo
+from codexproxy import demo, demo_history
 from proxy.simulator import Simulator, running
 from requestlogs.models import RequestRecord
 from usage.models import CurrentWindow
@@ -103,7 +103,7 @@ def test_seed_imports_three_plans_and_blocks_the_one_that_is_at_its_limit(simula
     limited = Account.objects.get(plan_type="team")
     assert limited.reset_at is not None and limited.reset_at > timezone.now()
     assert CurrentWindow.objects.count() == 6
-    assert RequestRecord.objects.count() == demo.HISTORY_ROWS
+    assert RequestRecord.objects.count() == demo_history.ROWS
 
 
 @pytest.mark.django_db
@@ -115,7 +115,7 @@ def test_a_second_start_brings_the_new_simulators_tokens_and_nothing_twice(simul
     after = {credential.pk: credential.access_token for credential in Credential.objects.all()}
     assert before.keys() == after.keys()
     assert not set(before.values()) & set(after.values())
-    assert RequestRecord.objects.count() == demo.HISTORY_ROWS
+    assert RequestRecord.objects.count() == demo_history.ROWS
     assert CurrentWindow.objects.count() == 6
 
 

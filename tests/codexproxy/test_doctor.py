@@ -12,6 +12,15 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from accounts.models import Account, EncryptionKeyFingerprint, JobRun
+from accounts.notices.events import Event, Kind
+from accounts.notices.models import Channel
+from accounts.notices.services import (
+    delivery_claim,
+    delivery_failed,
+    delivery_sent,
+    notice_create,
+    notice_settings_update,
+)
 from codexproxy.doctor import (
     check_accounts,
     check_database,
@@ -19,6 +28,7 @@ from codexproxy.doctor import (
     check_hosts,
     check_jobs,
     check_key,
+    check_notices,
     check_sums,
     clock_findings,
 )
@@ -144,3 +154,18 @@ def test_the_command_fails_when_something_is_wrong() -> None:
     with pytest.raises(SystemExit):
         call_command("doctor", "--offline", stdout=out)
     assert "PROBLEM  encryption key" in out.getvalue()
+
+
+@pytest.mark.django_db
+def test_notices_that_do_not_arrive_are_a_warning() -> None:
+    assert list(check_notices()) == []
+    notice_settings_update(webhook_on=True, webhook_url="http://127.0.0.1:9/")
+    assert levels(check_notices()) == {"notices by webhook": "ok"}
+    event = Event(Kind.POOL_LOW, "low", "low")
+    delivery = notice_create(event=event, channels=[Channel.WEBHOOK], now=NOW).deliveries.get()
+    delivery_claim(delivery=delivery, target="", now=NOW)
+    delivery_failed(delivery=delivery, error="It answered 500.", is_final=False, now=NOW)
+    (found,) = check_notices()
+    assert (found.level, found.found) == ("warning", "the last one did not arrive: It answered 500.")
+    delivery_sent(delivery=delivery, now=NOW)
+    assert levels(check_notices()) == {"notices by webhook": "ok"}

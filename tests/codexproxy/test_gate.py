@@ -219,20 +219,27 @@ def test_an_unknown_api_path_answers_with_an_envelope() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/accounts/acc_1/export/auth", "/admin/accounts/account/acc_5F1/export/"]
+    ("path", "without_account"),
+    [("/api/accounts/acc_1/export/auth", 404), ("/admin/accounts/account/acc_5F1/export/", 302)],
 )
 def test_a_named_network_sees_an_open_dashboard_and_gets_no_tokens(
-    settings: SettingsWrapper, path: str
+    settings: SettingsWrapper, path: str, without_account: int
 ) -> None:
     settings.DASHBOARD_NETWORKS = (ipaddress.ip_network("192.168.1.0/24"),)
     refused = browser("192.168.1.9", "192.168.1.5:2455").post(path)
     assert refused.status_code == 403
     assert "own machine only" in refused.content.decode()
-    # On that machine it gets as far as the account, which there is none of.
-    assert browser().post(path).status_code == 404
+    # On that machine it gets as far as the account, which there is none of: the page leads back to the list.
+    assert browser().post(path).status_code == without_account
 
 
 def test_no_tokens_are_handed_out_while_a_lock_is_shut() -> None:
     lock_with_password()
     assert browser().post("/api/accounts/acc_1/export/auth").status_code == 401
     assert browser().post("/admin/accounts/account/acc_5F1/export/").status_code == 302
+
+
+def test_a_path_that_the_project_is_mounted_below_changes_nothing() -> None:
+    lock_with_password()
+    response = browser().get("/api/whoami", SCRIPT_NAME="/static")
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "authentication_required")

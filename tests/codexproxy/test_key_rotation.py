@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.encryption_check import verify_key
-from accounts.models import Credential
+from accounts.models import AuditEvent, Credential
 from codexproxy.crypto import EncryptionKeyError, KeyRing, split_keys
 from codexproxy.key_rotation import encrypted_fields, reencrypt, write_key_file
 from tests.builders import make_account
@@ -37,6 +37,11 @@ def stored() -> str:
 def test_tokens_are_among_the_secrets() -> None:
     fields = {(model.__name__, field.name) for model, field in encrypted_fields()}
     assert {("Credential", "access_token"), ("Credential", "refresh_token")} <= fields
+
+
+def test_what_notices_are_sent_with_is_among_the_secrets() -> None:
+    fields = {field.name for model, field in encrypted_fields() if model.__name__ == "NoticeSettings"}
+    assert fields == {"webhook_url", "webhook_secret", "smtp_password"}
 
 
 def test_every_secret_is_written_with_the_first_key(settings: Any) -> None:
@@ -67,6 +72,8 @@ def test_a_new_key_takes_the_old_one_s_place(key_file: Path, settings: Any) -> N
     assert new not in split_keys(old)
     assert key_file.stat().st_mode & 0o777 == 0o600
     assert new not in out.getvalue()
+    event = AuditEvent.objects.get(action="encryption_key_rotated")
+    assert event.actor == "command line" and new not in event.subject + event.detail
     settings.ENCRYPTION_KEYS = new
     verify_key()
     assert Credential.objects.get().access_token.startswith("access-1")

@@ -41,6 +41,12 @@ def facts(peer: str | None = "127.0.0.1", **headers: str) -> Facts:
         (LOOPBACK, "127.0.0.1", "198.51.100.10, garbage", None),
         (LOOPBACK, "127.0.0.1", "garbage, 198.51.100.10", "198.51.100.10"),
         (LOOPBACK, "127.0.0.1", None, "127.0.0.1"),
+        # A client whose address the container's network hides claims to be this machine.
+        (DOCKER, "172.17.0.2", "127.0.0.1, 172.17.0.1", None),
+        (DOCKER, "127.0.0.1", "::1, 172.17.0.1", None),
+        (DOCKER, "172.17.0.2", "127.0.0.1", "127.0.0.1"),
+        (DOCKER, "127.0.0.1", "127.0.0.1, 127.0.0.1", "127.0.0.1"),
+        (DOCKER, "172.17.0.2", "172.17.0.9, 172.17.0.1", "172.17.0.9"),
         (LOOPBACK, None, "198.51.100.10", None),
         ((), None, None, None),
         # IPv6, mapped addresses, ports.
@@ -103,6 +109,12 @@ def test_another_peer_is_not_local(peer: str | None) -> None:
         "forwarded",
         "x_real_ip",
         "cf_connecting_ip",
+        "true_client_ip",
+        "x_client_ip",
+        "x_cluster_client_ip",
+        "fastly_client_ip",
+        "fly_client_ip",
+        "via",
     ],
 )
 def test_any_forwarding_header_from_a_peer_that_is_not_trusted_ends_locality(header: str) -> None:

@@ -278,6 +278,18 @@ def test_all_bodies_together_are_bounded_and_the_budget_comes_back(server: Runni
         assert time.monotonic() < deadline, answer[:200]
 
 
+def test_bodies_that_are_kept_apart_take_no_room_of_the_others(server: Running) -> None:
+    apart = f"POST /apart HTTP/1.1\r\nhost: h\r\ncontent-length: {60 * MIB}\r\n\r\n".encode()
+    with server.connect() as waiting:
+        waiting.sendall(apart)
+        deadline = time.monotonic() + 5
+        while (answer := server.ask("POST /apart HTTP/1.1\nhost: h\ncontent-length: 1")[:300]) == b"":
+            assert time.monotonic() < deadline
+        assert answer.startswith(b"HTTP/1.1 429")
+        other = f"POST /x HTTP/1.1\nhost: h\nconnection: close\ncontent-length: {60 * MIB}"
+        assert server.ask(other, bytes(60 * MIB)).startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize(
     ("path", "expected"), [("/v1/x", True), ("/backend-api/x", True), ("/admin/", False)]
 )

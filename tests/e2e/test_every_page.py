@@ -24,7 +24,7 @@ from tests.e2e.server import RECORDS, Server, until
 AXE = ROOT / ".clients/axe/node_modules/axe-core/axe.min.js"
 JSON = {"Content-Type": "application/json"}
 SIZES = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
-# A page's name, and its address; {account}, {request} and {key} are the first ones.
+# A page's name, and its address; {account}, {request}, {key} and {notice} are the first ones.
 PAGES = {
     "overview": "",
     "accounts": "accounts/account/",
@@ -52,9 +52,37 @@ PAGES = {
     "authenticator": "security/authenticator/",
     "backup": "backup/",
     "account-events": "accounts/accountevent/",
+    "notices": "notices/noticesettings/1/change/",
+    "notice-log": "notices/notice/",
+    "notice": "notices/notice/{notice}/change/",
     "audit-log": "accounts/auditevent/",
     "background-jobs": "accounts/jobrun/",
 }
+
+
+# One notice that has arrived by e-mail and not at the webhook, where nobody listens.
+NOTICES = """
+from django.utils import timezone
+from accounts.notices.events import Event, Kind
+from accounts.notices.models import Channel
+from accounts.notices.services import (
+    delivery_claim, delivery_failed, delivery_sent, notice_create, notice_settings_update
+)
+notice_settings_update(
+    webhook_on=True, webhook_url="http://localhost:9/hook", webhook_secret="shared", smtp_host="localhost",
+    email_from="proxy@example.com", email_to="ops@example.com",
+)
+event = Event(Kind.SIGN_IN_NEEDED, "ann@example.com needs a new sign-in",
+              "ann@example.com needs a new sign-in. The reason: refresh_token_expired",
+              "ann", "ann@example.com")
+notice = notice_create(event=event, channels=list(Channel), now=timezone.now())
+webhook, email = notice.deliveries.order_by("pk")
+for delivery, target in ((webhook, "localhost:9"), (email, "ops@example.com")):
+    delivery_claim(delivery=delivery, target=target, now=timezone.now())
+delivery_failed(delivery=webhook, error="It cannot be reached: Cannot connect to host localhost:9",
+                is_final=True, now=timezone.now())
+delivery_sent(delivery=email, now=timezone.now())
+"""
 
 
 @pytest.fixture
@@ -82,6 +110,8 @@ def lived_in(sim: Simulator, serve: Start) -> Server:
     until(
         lambda: server.query(f"SELECT count(*) FROM {RECORDS}")[0][0] >= 4, 20, "the requests are on record"
     )
+    done = server.manage("shell", "-c", NOTICES)
+    assert done.returncode == 0, done.stderr
     return server
 
 
@@ -91,7 +121,13 @@ def opened(lived_in: Server, chromium: Browser, surroundings: Surroundings) -> I
         found = lived_in.query(f"SELECT min(id) FROM {table}")[0][0]
         return str(found).replace("_", "_5F")
 
-    ids = {"account": first("accounts_account"), "request": first(RECORDS), "key": first("proxy_apikey")}
+    tables = {
+        "account": "accounts_account",
+        "request": RECORDS,
+        "key": "proxy_apikey",
+        "notice": "notices_notice",
+    }
+    ids = {name: first(table) for name, table in tables.items()}
     pages: dict[tuple[str, str], Page] = {}
 
     def visit(name: str, size: str, theme: str) -> Page:
@@ -137,4 +173,9 @@ def test_every_page_is_photographed(opened: Any) -> None:
     for name in PAGES:
         opened(name, "wide", "light").screenshot(path=folder / f"{name}.png", full_page=True)
     opened("overview", "wide", "dark").screenshot(path=folder / "overview-dark.png", full_page=True)
+    blurred = opened("accounts", "wide", "dark")
+    blurred.get_by_role("button", name="Blur e-mail addresses").click()
+    blurred.locator(".cp-blur").first.wait_for()
+    blurred.screenshot(path=folder / "accounts-blurred.png", full_page=True)
+    blurred.get_by_role("button", name="Blur e-mail addresses").click()
     opened("overview", "narrow", "dark").screenshot(path=folder / "overview-narrow.png", full_page=True)

@@ -88,6 +88,41 @@ def test_what_a_key_may_ask(sim: Simulator, serve: Start) -> None:
     assert len(whole.json()["models"]) > 1
 
 
+def test_what_is_no_turn_asks_no_other_model_either(sim: Simulator, serve: Start) -> None:
+    sim.add_account("only")
+    server = serve()
+    path = "/backend-api/codex/memories/trace_summarize"
+
+    def summarized(key: str, model: str) -> Answer:
+        body = json.dumps({"model": model, "raw_memories": []}).encode()
+        return send(server, "POST", path, body, {**JSON, "x-api-key": key})
+
+    _, key = make_key(server, allowedModels=["gpt-5.5"])
+    assert summarized(key, "gpt-5.4").error["code"] == "model_not_allowed"
+    assert summarized(key, "gpt-5.5").status == 200
+    _, key = make_key(server, enforcedModel="gpt-5.4-mini")
+    assert summarized(key, "gpt-5.5").status == 200
+    assert [call.body["model"] for call in sim.journal if call.path.endswith(path)] == [
+        "gpt-5.5",
+        "gpt-5.4-mini",
+    ]
+
+
+def test_a_key_ends_in_the_other_process_too(sim: Simulator, serve: Start) -> None:
+    sim.add_account("only")
+    server = serve()
+    other = server.sibling().start()
+    # Shown too early and too often, a key counts as a wrong one and is answered 429.
+    ended = (401, 429)
+    key_id, key = make_key(server)
+    until(lambda: ask_with(other, key).status == 200, 2.0, "the other process knows the key")
+    renewed = api(server, "POST", f"{KEYS}{key_id}/regenerate")["key"]
+    until(lambda: ask_with(other, key).status in ended, 2.0, "the former key opens nothing")
+    assert ask_with(other, renewed).status == 200
+    api(server, "DELETE", f"{KEYS}{key_id}")
+    until(lambda: ask_with(other, renewed).status in ended, 2.0, "the key is gone")
+
+
 def test_a_bound_key_uses_its_accounts_only_and_hears_of_no_others(sim: Simulator, serve: Start) -> None:
     own, other = sim.add_account("own"), sim.add_account("other")
     server = serve()

@@ -117,6 +117,23 @@ def test_a_client_that_leaves_gives_its_room_back(sim: Simulator, serve: Start) 
     until(lambda: ask_with(server, key).status == 200, 5.0, "the room is there again")
 
 
+def test_who_hangs_up_before_the_last_event_has_used_something(sim: Simulator, serve: Start) -> None:
+    sim.add_account("only").script(Ok(deltas=400, interval_s=0.02))
+    server = serve()
+    _, key = make_key(server, limits=[limit(1), limit(100_000, "output_tokens")])
+    with closing(in_flight(server, sim, key)) as connection:
+        assert b"response.output_text.delta" in connection.getresponse().read(4000)
+    requests, outputs = until(lambda: spent_of(server, key), 5.0, "what it has got is settled")
+    assert requests == 1
+    assert 0 < outputs < 400
+    assert ask_with(server, key).status == 429
+
+
+def spent_of(server: Server, key: str) -> list[int] | None:
+    used = used_of(server, key)
+    return used if used[0] else None
+
+
 def test_a_failure_costs_nothing_and_tokens_are_counted(sim: Simulator, serve: Start) -> None:
     account = sim.add_account("only")
     server = serve()

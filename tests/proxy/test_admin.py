@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from accounts.models import AuditEvent
 from proxy.models import Settings, StickySession
 from proxy.settings_services import settings_get
+from tests.builders import make_account
 
 pytestmark = pytest.mark.django_db
 
@@ -71,4 +76,35 @@ def test_conversations_can_be_searched_and_forgotten(browser: Client) -> None:
         "/admin/proxy/stickysession/",
         {"action": "delete_selected", "_selected_action": ["conversation-1"], "post": "yes"},
     )
-    assert [row.key for row in StickySession.objects.all()] == ["conversation-2"]
+    assert [row.key for row in StickySession.objects.exclude(account_id="")] == ["conversation-2"]
+    assert "conversation-1<" not in browser.get("/admin/proxy/stickysession/").content.decode()
+
+
+def test_a_conversation_shows_its_account_by_name_and_how_it_is_recognised(browser: Client) -> None:
+    make_account("a", alias="Work")
+    StickySession.objects.create(key="named", account_id="a")
+    StickySession.objects.create(key="derived", account_id="gone", derived=True)
+    page = browser.get("/admin/proxy/stickysession/").content.decode()
+    for words in ("Work", "gone", "its client&#x27;s id", "how it begins"):
+        assert words in page, words
+
+
+@pytest.mark.parametrize(("choice", "left"), [("week", ["day", "new"]), ("day", ["new"]), ("all", [])])
+def test_conversations_that_were_not_used_for_long_are_purged(
+    browser: Client, choice: str, left: list[str]
+) -> None:
+    now = timezone.now()
+    for key, age in (("new", timedelta(hours=1)), ("day", timedelta(days=2)), ("week", timedelta(days=8))):
+        StickySession.objects.create(key=key, account_id="a", updated_at=now - age)
+    page = browser.post("/admin/proxy/stickysession/purge/", {"older_than": choice}, follow=True)
+    kept = StickySession.objects.exclude(account_id="").order_by("pk")
+    assert [row.key for row in kept] == left
+    assert "taken off their accounts." in page.content.decode()
+    assert AuditEvent.objects.filter(action="conversations_purged").count() == 1
+
+
+def test_nonsense_purges_nothing_and_says_so(browser: Client) -> None:
+    StickySession.objects.create(key="k", account_id="a")
+    page = browser.post("/admin/proxy/stickysession/purge/", {"older_than": "ever"}, follow=True)
+    assert "Choose which conversations are meant." in page.content.decode()
+    assert StickySession.objects.get().account_id == "a"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -92,6 +93,46 @@ def test_a_turn_that_fails_costs_nothing(failure: BaseException) -> None:
 
     run(scenario)
     assert [settlement.spent for settlement in reservations.settled] == [NOTHING]
+
+
+def test_who_leaves_in_the_middle_of_an_answer_pays_for_what_it_has_got() -> None:
+    reservations = FakeReservations()
+    one = record(pieces_sent=40)
+
+    async def scenario() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            async with admission(reservations).turn(access(has_limits=True), REQUEST, one, native=True):
+                raise asyncio.CancelledError
+
+    run(scenario)
+    (settlement,) = reservations.settled
+    assert (settlement.spent.requests, settlement.spent.output_tokens) == (1, 40)
+    assert settlement.spent.input_tokens > 0 and settlement.spent.cost_usd > 0
+
+
+def test_an_answer_that_upstream_breaks_off_costs_nothing() -> None:
+    reservations = FakeReservations()
+    one = record(pieces_sent=40, error_code="stream_incomplete")
+
+    async def scenario() -> None:
+        async with admission(reservations).turn(access(has_limits=True), REQUEST, one, native=True):
+            pass
+
+    run(scenario)
+    assert [settlement.spent for settlement in reservations.settled] == [NOTHING]
+
+
+def test_a_tool_is_limited_by_its_own_name() -> None:
+    reservations = FakeReservations()
+    image = replace(REQUEST, known_as="gpt-image-2")
+
+    async def scenario() -> None:
+        async with admission(reservations).turn(access(has_limits=True), image, record(), native=False):
+            pass
+
+    run(scenario)
+    assert [claim.model for claim in reservations.claims] == ["gpt-image-2"]
+    assert [settlement.model for settlement in reservations.settled] == ["gpt-image-2"]
 
 
 def test_who_has_no_limits_asks_nobody() -> None:

@@ -107,3 +107,14 @@ def test_conversations_are_kept_as_long_as_the_settings_say(
 def test_files_are_kept_apart_from_conversations_and_from_growing_long() -> None:
     assert file_key("a") != conversation_key({"session-id": "a"}, None)
     assert len(file_key("a" * 300)) < 100
+
+
+def test_a_purged_conversation_is_forgotten_unless_it_has_gone_on_since() -> None:
+    affinity = Affinity()
+    affinity.served("before", "a", 100.0, moves=False)
+    affinity.served("since", "a", 300.0, moves=False)
+    for key in ("before", "since", "unknown"):
+        affinity.purge(key, 200.0)
+    assert affinity.get("before", 300.0) is None
+    assert affinity.get("since", 300.0) is not None
+    assert [key for key, _ in affinity.take_changed()] == ["since"]

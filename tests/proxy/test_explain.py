@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.explain import explained
-from proxy.routing import Ask
+from proxy.routing import Ask, Candidate
 from tests.proxy.test_routing import NOW, account
 
 
@@ -39,3 +39,14 @@ def test_nobody_serves_and_everybody_says_why() -> None:
 
 def test_an_empty_pool_has_nothing_to_explain() -> None:
     assert explained([], Ask(), NOW).verdicts == ()
+
+
+def test_few_draws_say_what_many_do() -> None:
+    pool = [
+        Candidate("a", "a", weekly_credits=7560.0),
+        Candidate("b", "b", weekly_credits=50_400.0),
+    ]
+    for draws in (100, 2000):
+        found = explained(pool, Ask(strategy="capacity_weighted"), 0.0, draws=draws)
+        shares = {verdict.candidate.account_id: verdict.share_percent for verdict in found.verdicts}
+        assert shares["a"] == pytest.approx(13.0, abs=1.5)

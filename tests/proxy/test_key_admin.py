@@ -156,3 +156,10 @@ def test_a_key_is_bound_to_a_group_and_a_deleted_one_stays_with_it(browser: Clie
     assert f"group {number} (deleted)" in browser.get(url).content.decode()
     assert browser.post(url, form(is_bound="on", group_ids=[number], note="x")).status_code == 302
     assert key_views()[key.key_hash].accounts == frozenset()
+
+
+@pytest.mark.parametrize("verb", ["disable", "renew"])
+def test_a_key_that_is_gone_is_a_message(browser: Client, verb: str) -> None:
+    page = browser.post(f"{LIST}77/do/{verb}/", follow=True)
+    assert page.status_code == 200
+    assert "This API key is gone." in page.content.decode()

@@ -10,6 +10,7 @@ from django.test import Client
 
 from accounts.groups import group_save
 from accounts.models import AccountGroup
+from accounts.services import account_delete
 from proxy.key_selectors import key_views
 from proxy.keys import key_hash
 from proxy.models import ApiKey
@@ -104,6 +105,28 @@ def test_a_key_that_loses_its_accounts_stays_bound_to_its_groups(dashboard: Clie
     assert key_views()[key_hash(made["key"])].accounts == frozenset()
     answer = sent(dashboard, "patch", path, {"assignedGroupIds": []}).json()
     assert answer["accountAssignmentScopeEnabled"] is False
+
+
+def test_a_key_may_be_bound_to_no_account_at_all(dashboard: Client) -> None:
+    """A program that writes back the accounts that are still there must not widen the key by it."""
+    make_account("acc_1")
+    made = create(dashboard, assignedAccountIds=["acc_1"])
+    account_delete(account_id="acc_1")
+    changed = {"accountAssignmentScopeEnabled": True, "assignedAccountIds": []}
+    answer = sent(dashboard, "patch", f"{KEYS}{made['id']}", changed).json()
+    assert (answer["accountAssignmentScopeEnabled"], answer["assignedAccountIds"]) == (True, [])
+    assert key_views()[key_hash(made["key"])].accounts == frozenset()
+    free = sent(dashboard, "patch", f"{KEYS}{made['id']}", {"accountAssignmentScopeEnabled": False}).json()
+    assert free["accountAssignmentScopeEnabled"] is False
+    assert key_views()[key_hash(made["key"])].accounts is None
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("fast", "priority"), ("ultrafast", "ultrafast"), ("flex", "flex"), ("auto", "auto"), (None, None)],
+)
+def test_the_tiers_that_can_be_enforced(dashboard: Client, given: str | None, kept: str | None) -> None:
+    assert create(dashboard, enforcedServiceTier=given)["enforcedServiceTier"] == kept
 
 
 def limit(most: int, kind: str = "requests", window: str = "daily") -> dict[str, Any]:

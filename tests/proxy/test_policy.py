@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.dialects.codex import CodexRequest, read_request
+from proxy.dialects.frames import read_frame
 from proxy.errors import AccessDenied
 from proxy.keys import KeyView
 from proxy.policy import permitted
@@ -95,3 +96,48 @@ def test_a_tool_is_allowed_by_its_own_name_and_called_by_the_enforced_model() ->
     with pytest.raises(AccessDenied) as caught:
         permitted(asked, KeyView(1, allowed_models=frozenset({"gpt-5.5"})))
     assert "'gpt-image-2'" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("allowed", "sent"),
+    [
+        ({"low", "medium"}, None),
+        ({"minimal", "low", "high"}, "low"),
+        ({"high", "xhigh"}, "high"),
+        ({"none"}, "none"),
+        (set(), None),
+    ],
+)
+def test_to_name_no_effort_is_no_way_to_one_that_is_not_allowed(allowed: set[str], sent: str | None) -> None:
+    key = KeyView(1, allowed_efforts=frozenset(allowed))
+    for reasoning in ({}, {"reasoning": None}, {"reasoning": {"summary": "auto"}}):
+        found = permitted(request(**reasoning), key)
+        assert found.reasoning_effort == sent
+        assert (body(found).get("reasoning") or {}).get("effort") == sent
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"model":"gpt-5.5","model":"gpt-5.4","store":false,"stream":true}',
+        b'{"mod\\u0065l":"gpt-5.5","model":"gpt-5.4","store":false,"stream":true}',
+        b'{"reasoning":{"effort":"high","effort":"low"},"model":"gpt-5.4","store":false,"stream":true}',
+        b'{"reasoning":{"effort":"high"},"reasoning":{"effort":"low"},"model":"gpt-5.4","stream":true,"store":false}',
+    ],
+)
+def test_what_was_judged_is_what_goes_out(raw: bytes) -> None:
+    key = KeyView(1, allowed_models=frozenset({"gpt-5.4"}), allowed_efforts=frozenset({"low", "medium"}))
+    found = permitted(read_request(raw), key)
+    pairs: list[tuple[str, Any]] = []
+    json.loads(found.body, object_pairs_hook=lambda read: pairs.extend(read) or dict(read))
+    names = [name for name, _ in pairs]
+    assert (names.count("model"), names.count("effort") <= 1) == (1, True)
+    assert b"gpt-5.5" not in found.body and b"high" not in found.body
+
+
+def test_a_frame_is_no_warm_up_for_one_reader_and_a_turn_for_the_other() -> None:
+    fields = '"model":"gpt-5.5","store":false,"stream":true'
+    frame = read_frame(f'{{"type":"response.create","generate":true,{fields},"generate":false}}'.encode())
+    assert frame.is_warm_up
+    found = permitted(frame.upstream, KeyView(1, has_limits=True))
+    assert found.body.count(b'"generate"') == 1 and b'"generate":false' in found.body

@@ -5,12 +5,18 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from accounts.changes import current_version
 from proxy import limits
 from proxy.affinity import Entry
 from proxy.catalogue import Catalogue, Key
 from proxy.models import ModelCatalogue, StickySession
-from proxy.selectors import remembered_catalogues, remembered_conversation, remembered_conversations
-from proxy.services import catalogue_store, conversations_forget, conversations_store
+from proxy.selectors import (
+    purged_conversations,
+    remembered_catalogues,
+    remembered_conversation,
+    remembered_conversations,
+)
+from proxy.services import catalogue_store, conversations_forget, conversations_purge, conversations_store
 
 pytestmark = pytest.mark.django_db
 
@@ -39,6 +45,33 @@ def test_old_conversations_are_forgotten() -> None:
     now = timezone.now()
     conversations_store(entries=[("new", Entry("a", now.timestamp())), ("old", Entry("b", NOW))])
     assert conversations_forget(before=now - timedelta(days=30)) == 1
+
+
+def test_a_purged_conversation_is_not_remembered_and_every_process_is_told() -> None:
+    now = timezone.now().timestamp()
+    conversations_store(entries=[("k", Entry("a", now)), ("other", Entry("a", now))])
+    before = current_version()
+    assert conversations_purge(StickySession.objects.filter(pk="k")) == 1
+    assert remembered_conversation("k") is None
+    assert [key for key, _ in remembered_conversations()] == ["other"]
+    assert [key for key, _ in purged_conversations()] == ["k"]
+    assert current_version() > before
+
+
+def test_a_purge_of_nothing_tells_nobody() -> None:
+    before = current_version()
+    assert conversations_purge(StickySession.objects.all()) == 0
+    assert current_version() == before
+
+
+def test_a_conversation_that_goes_on_after_a_purge_is_kept_again() -> None:
+    now = timezone.now().timestamp()
+    conversations_store(entries=[("k", Entry("a", now))])
+    conversations_purge(StickySession.objects.all())
+    conversations_store(entries=[("k", Entry("b", now + 5))])
+    assert purged_conversations() == []
+    entry = remembered_conversation("k")
+    assert entry is not None and entry.account_id == "b"
 
 
 def test_a_catalogue_survives_a_restart() -> None:

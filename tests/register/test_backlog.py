@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import DatabaseError
 
 from accounts.models import Account
+from codexproxy.db import DatabaseThread
+from codexproxy.locality import Network, facts_from_pairs, resolve_client
 from proxy.simulator import Ok, Usage
 from requestlogs.models import RequestRecord
 from requestlogs.records import Record, TokenCounts
 from requestlogs.writer import records_store
 from tests.builders import NOW, make_account
 from tests.codexproxy.browsing import browser
+from tests.e2e.server import Server
 from tests.register.pool import REVERSE_PROXY, Pool
+from tests.usage.test_refresh import Backend, Refresher, World
 from usage.models import CurrentWindow, WindowSample
 from usage.pricing import cost_usd
 from usage.quota import Known, Standing, status_after
@@ -75,6 +83,50 @@ def test_b1_addresses_are_written_in_one_way_and_once(pool: Pool) -> None:
     finally:
         assert pool.send("DELETE", f"{path}/2001:db8::1").status == 200
         pool.until_models(200)
+
+
+def test_b1_the_same_address_many_times_at_once_is_added_once(pool: Pool) -> None:
+    path = "/api/firewall/ips"
+    try:
+        with ThreadPoolExecutor(6) as threads:
+            answers = list(threads.map(lambda _: pool.send("POST", path, {"ipAddress": LISTED}), range(6)))
+        assert sorted(answer.status for answer in answers) == [200] + [409] * 5
+        refused = [answer.json()["error"]["code"] for answer in answers if answer.status == 409]
+        assert refused == ["ip_exists"] * 5
+    finally:
+        assert pool.send("DELETE", f"{path}/{LISTED}").status == 200
+        pool.until_models(200)
+
+
+def networks(*given: str) -> tuple[Network, ...]:
+    return tuple(ip_network(network) for network in given)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "forwarded", "client"),
+    [
+        ((), "127.0.0.1", LISTED, "127.0.0.1"),
+        (("127.0.0.1/32",), "127.0.0.1", LISTED, LISTED),
+        (("127.0.0.1/32",), "::ffff:127.0.0.1", LISTED, LISTED),
+        (("127.0.0.1/32",), "198.51.100.25", LISTED, "198.51.100.25"),
+        (("127.0.0.1/32",), "127.0.0.1", "garbage", None),
+        # A socket that has no address: a list that is not empty denies it.
+        (("127.0.0.1/32",), None, LISTED, None),
+    ],
+)
+def test_b1_who_the_client_is(
+    trusted: tuple[str, ...], peer: str | None, forwarded: str, client: str | None
+) -> None:
+    facts = facts_from_pairs(peer, [("x-forwarded-for", forwarded)])
+    found = resolve_client(facts, networks(*trusted))
+    assert (None if found is None else str(found)) == client
+
+
+def test_b1_a_network_that_is_none_stops_the_start(tmp_path: Path) -> None:
+    server = Server(tmp_path / "served", {"CODEXPROXY_TRUSTED_PROXIES": "10.0.0.0/99"})
+    done = server.manage("check")
+    assert done.returncode != 0
+    assert "10.0.0.0/99" in done.stdout + done.stderr
 
 
 # --- B2: a limit without an end lasts until the window's reset ------------------------------------
@@ -158,6 +210,17 @@ def test_b3_what_fails_last_takes_back_what_was_written_before_it() -> None:
     with pytest.raises((DatabaseError, OverflowError)):
         sample_store(account_id=ACCOUNT, sample=Sample(windows, at, "usage", model_limits=(limit,)))
     assert (WindowSample.objects.count(), CurrentWindow.objects.count()) == (0, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_b3_who_is_paused_or_deactivated_is_not_asked() -> None:
+    make_account(ACCOUNT, access_token="serving")
+    make_account("acc-2_00000001", status=Account.Status.PAUSED)
+    make_account("acc-3_00000001", status=Account.Status.DEACTIVATED)
+    with closing(DatabaseThread("test")) as thread:
+        world = World(thread, Backend(), Refresher())
+        world.run()
+    assert world.backend.tokens == ["Bearer serving"]
 
 
 # --- B4: counts that cannot be have no cost -------------------------------------------------------

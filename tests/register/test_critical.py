@@ -38,6 +38,10 @@ def test_c1_what_one_connection_writes_all_others_see(in_memory: tuple[Simulator
     sim, server = in_memory
     account = sim.add_account("only")
     assert upload(server, json.dumps(account.auth_json()).encode()).status == 200
+    lists = at_once(10, lambda number: send(server, "GET", "/api/accounts"))
+    assert [[row["email"] for row in found.json()["accounts"]] for found in lists] == [
+        ["only@example.com"]
+    ] * 10
     pages = at_once(10, lambda number: send(server, "GET", "/admin/accounts/account/"))
     assert [b"only@example.com" in page.body for page in pages] == [True] * 10
     asked = json.dumps({"model": "gpt-5.5", "input": "hi"}).encode()

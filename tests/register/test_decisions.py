@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.accounts.operators.totp import enrol
 from tests.codexproxy.browsing import AUTH, browser
+from tests.e2e.asking import send
+from tests.e2e.server import Server, until
+from tests.e2e.test_sign_in import JSON, VERIFY, enrol_over_json
 from tests.register.pool import Pool
+
+FIGURES = "/api/codex/usage"
 
 # --- D1: the dashboard is open while no code is asked for -----------------------------------------
 
@@ -46,8 +52,28 @@ def test_d2_the_firewall_covers_the_client_paths_and_not_the_pool_s_figures(pool
     assert refused.json() == {"error": expected}
     assert pool.send("GET", "/backend-api/codex/models?client_version=1").status == 403
     assert pool.send("GET", "/api/codex/usage").status == 200
+    for path in ("/v1", "/backend-api/codex", "/v1/v1/models", "/v1/nope"):
+        assert pool.send("GET", path).status == 403, path
     # Whole segments count.
     assert pool.send("GET", "/v1x").status == 404
+
+
+def test_d2_a_required_code_is_asked_for_at_the_pool_s_figures_too(tmp_path: Path) -> None:
+    server = Server(tmp_path / "served", {"CODEXPROXY_UPSTREAM_BASE_URL": "http://127.0.0.1:9/backend-api"})
+    try:
+        server.start()
+        assert send(server, "GET", FIGURES).status == 200
+        phone = enrol_over_json(server)
+        assert send(server, "GET", FIGURES).status == 200
+        assert send(server, "PUT", "/api/settings", b'{"totpRequiredOnLogin": true}', JSON).status == 200
+        until(lambda: send(server, "GET", FIGURES).status == 401, 5.0, "a code is asked for")
+        assert send(server, "GET", FIGURES).json()["error"]["code"] == "totp_required"
+        code = f'{{"code": "{phone.code()}"}}'.encode()
+        verified = send(server, "POST", VERIFY, code, JSON)
+        given = [value.partition(";")[0] for name, value in verified.headers if name == "Set-Cookie"]
+        assert send(server, "GET", FIGURES, headers={"Cookie": "; ".join(given)}).status == 200
+    finally:
+        server.kill()
 
 
 # --- D4: a chat takes no audio --------------------------------------------------------------------

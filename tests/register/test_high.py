@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
-from html.parser import HTMLParser
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from django.db import IntegrityError, connection, connections
 
-from accounts.models import Account
-from proxy.figures import pool_window
-from proxy.models import Settings
-from proxy.pool import candidates_of
-from proxy.selectors import load_snapshot
-from proxy.settings_services import settings_get
 from proxy.simulator import Fail, FailEvent, Ok
 from tests.accounts.signing_in import exchanges, redirect_after
-from tests.builders import make_account
-from tests.codexproxy.browsing import browser
 from tests.e2e.server import until
 from tests.e2e.test_adding_accounts import Person, come_back
-from tests.register.pool import CHAT, RESPONSES, Pool, arguments_in, chunks, completed, created, stream, text
-from usage.capacity import PoolCapacity, pool_capacity
-from usage.selectors import current_windows
-from usage.services import sample_store
-from usage.windows import Sample, WindowReading
+from tests.register.pool import (
+    CHAT,
+    NATIVE,
+    RESPONSES,
+    Pool,
+    arguments_in,
+    chunks,
+    completed,
+    created,
+    stream,
+    text,
+)
 
-LATER = 4_102_444_800
+COMPACT = RESPONSES + "/compact"
 XSS = "%3Cscript%3Ealert(1)%3C/script%3E"
 
 # --- H1: each sign-in belongs to whoever began it -------------------------------------------------
@@ -69,7 +66,8 @@ def test_h1_an_unknown_callback_fails_alone_and_its_words_are_escaped(pool: Pool
     person, other = Person(pool.server), Person(pool.server)
     begun, others = person.start("browser"), other.start("browser")
     before = exchanges(pool.sim)
-    assert come_back(f"{begun['callbackUrl']}?state=unknown&code=c").status == 400
+    unknown = come_back(f"{begun['callbackUrl']}?state=unknown&code=c")
+    assert (unknown.status, b"Login failed" in unknown.body) == (400, True)
     assert (person.status(), other.status()) == ("pending", "pending")
     (state,) = parse_qs(urlsplit(others["authorizationUrl"]).query)["state"]
     page = come_back(f"{begun['callbackUrl']}?state={state}&error=x&error_description={XSS}")
@@ -86,7 +84,8 @@ def test_h1_two_browser_sign_ins_share_one_callback_and_each_state_counts_once(p
     before = exchanges(pool.sim)
     for person, flow in zip(people, begun, strict=True):
         back = redirect_after(flow["authorizationUrl"], pool.account().account.id)
-        assert [come_back(back).status, come_back(back).status][0] == 200
+        first, again = come_back(back), come_back(back)
+        assert (first.status, again.status, b"Login failed" in again.body) == (200, 400, True)
         assert person.status(flow["flowId"]) == "success"
     assert exchanges(pool.sim) == before + 2
 
@@ -143,12 +142,36 @@ def test_h2_a_failure_in_the_stream_has_its_own_status(
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])
 def test_h2_a_status_of_upstream_is_kept(pool: Pool, status: int) -> None:
-    for path in (CHAT, RESPONSES, "/backend-api/codex/responses"):
+    for path in (CHAT, RESPONSES, NATIVE, COMPACT, NATIVE + "/compact"):
         member = pool.account()
         member.account.default = Fail(status, {"error": {"message": "x", "type": "t", "code": "c"}})
-        body: dict[str, Any] = {"model": "gpt-5.5", "stream": path.startswith("/backend"), "store": False}
+        body: dict[str, Any] = {"model": "gpt-5.5", "stream": path == NATIVE, "store": False}
         body["messages" if path == CHAT else "input"] = [{"role": "user", "content": "hi"}]
-        assert member.send("POST", path, body).status == status
+        assert member.send("POST", path, body).status == status, path
+
+
+def test_h2_a_gateway_s_502_has_the_status_of_its_code_in_a_chat(pool: Pool) -> None:
+    for code, status in (("rate_limit_exceeded", 429), ("invalid_request_error", 400), ("c", 502)):
+        member = pool.account()
+        member.account.default = Fail(502, {"error": {"message": "x", "type": "t", "code": code}})
+        assert (member.chat().status, code) == (status, code)
+
+
+def test_h2_the_error_object_is_kept_and_the_pool_s_limits_go_along(pool: Pool) -> None:
+    told = {"message": "m", "type": "invalid_request_error", "code": "too_long", "param": "input"}
+    for path in (CHAT, RESPONSES):
+        member = pool.account(FailEvent(told | {"plan_type": "plus"}))
+        answer = member.chat() if path == CHAT else member.respond()
+        assert (answer.status, answer.error) == (400, told | {"plan_type": "plus"})
+        assert answer.header("x-codex-primary-used-percent") is not None
+
+
+def test_h2_nobody_to_ask_is_a_503(pool: Pool) -> None:
+    member = pool.account()
+    assert pool.send("POST", f"/api/accounts/{member.id}/pause").status == 200
+    until(lambda: member.respond().status != 200, 5.0, "the pause is known")
+    for answer in (member.chat(), member.respond()):
+        assert (answer.status, answer.error["code"]) == (503, "no_accounts")
 
 
 def test_h2_what_is_no_error_object_becomes_one(pool: Pool) -> None:
@@ -173,26 +196,39 @@ def test_h2_a_failure_behind_output_stays_in_its_stream(pool: Pool) -> None:
 # --- H3: what comes after a refreshed token is judged like anything else --------------------------
 
 
+def seconds_until(moment: Any) -> float:
+    """As either database gives a moment."""
+    found = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return float((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() - time.time())
+
+
 def refreshed(pool: Pool, after: Any) -> Any:
     """An account whose token upstream refuses once, and which then answers so."""
     return pool.unrefreshed(Fail.unauthorized(), after)
 
 
 def test_h3_a_limit_behind_a_401_is_the_account_s(pool: Pool) -> None:
-    limit = Fail(429, {"error": {"type": "usage_limit_reached", "message": "m", "resets_at": LATER}})
+    ends_at = int(time.time()) + 3000
+    limit = Fail(429, {"error": {"type": "usage_limit_reached", "message": "m", "resets_at": ends_at}})
     member = refreshed(pool, limit)
     answer = member.chat()
-    assert (answer.status, answer.error["type"]) == (429, "usage_limit_reached")
-    _, reset_at, _ = member.state("rate_limited")
-    assert reset_at is not None
-    assert [attempt["status"] for attempt in member.record("attempts")] == [401, 429]
+    assert (answer.status, answer.error["type"], answer.error["resets_at"]) == (
+        429,
+        "usage_limit_reached",
+        ends_at,
+    )
+    assert seconds_until(member.state("rate_limited")[1]) == pytest.approx(ends_at - time.time(), abs=5)
+    attempts = [(attempt["status"], attempt["code"]) for attempt in member.record("attempts")]
+    assert attempts == [(401, None), (429, "usage_limit_reached")]
+    assert (len(member.asked), member.record("error_code")) == (2, "usage_limit_reached")
 
 
 def test_h3_a_quota_behind_a_401_is_the_account_s(pool: Pool) -> None:
     error = {"code": "insufficient_quota", "type": "insufficient_quota", "message": "m"}
     member = refreshed(pool, Fail(429, {"error": error}))
-    assert member.chat().status == 429
-    assert member.state("quota_exceeded")[1] is not None
+    answer = member.chat()
+    assert (answer.status, answer.error["code"]) == (429, "insufficient_quota")
+    assert seconds_until(member.state("quota_exceeded")[1]) == pytest.approx(3600, abs=60)
 
 
 def test_h3_a_closed_account_behind_a_401_is_out(pool: Pool) -> None:
@@ -206,25 +242,27 @@ def test_h3_a_second_401_reaches_the_client_and_costs_one_refresh(pool: Pool) ->
     before = len(pool.sim.refreshes)
     assert member.chat().status == 401
     assert len(pool.sim.refreshes) == before + 1
+    assert len(member.asked) == 2
     assert member.state("active")[0] == "active"
 
 
 def test_h3_a_limit_in_the_first_event_behind_a_401_is_the_account_s(pool: Pool) -> None:
-    member = refreshed(pool, FailEvent.usage_limit(LATER))
+    member = refreshed(pool, FailEvent.usage_limit(int(time.time()) + 3000))
     assert member.chat().status == 429
-    assert member.state("rate_limited")[1] is not None
+    assert seconds_until(member.state("rate_limited")[1]) == pytest.approx(3000, abs=60)
 
 
 def test_h3_a_limit_in_the_middle_of_a_stream_is_the_account_s(pool: Pool) -> None:
-    member = refreshed(pool, FailEvent.usage_limit(LATER, after=2))
+    member = refreshed(pool, FailEvent.usage_limit(int(time.time()) + 3000, after=2))
     assert member.chat(stream=True).status == 200
-    assert member.state("rate_limited")[1] is not None
+    assert seconds_until(member.state("rate_limited")[1]) == pytest.approx(3000, abs=60)
 
 
 def test_h3_an_answer_behind_a_401_serves(pool: Pool) -> None:
     member = refreshed(pool, Ok())
     assert member.chat().status == 200
     assert member.state("active")[0] == "active"
+    assert member.record("status") == "success"
 
 
 # --- H4: tool calls are put together as they came -------------------------------------------------
@@ -332,6 +370,33 @@ def test_h4_nothing_behind_the_end_is_read(pool: Pool) -> None:
     assert "TRAILING" not in json.dumps(found)
 
 
+def test_h4_a_done_is_an_end_like_any_other(pool: Pool) -> None:
+    member = pool.account(stream(created(), text("hi"), done=True))
+    found = chunks(member.chat(stream=True))
+    assert [chunk["error"]["code"] for chunk in found if "error" in chunk] == ["stream_incomplete"]
+    assert member.record("error_code") == "stream_incomplete"
+    end, late = "data: [DONE]\n\n", stream(text(" TRAILING"), completed())
+    assert isinstance(late, Fail)
+    begun = stream(created(), text("hi"))
+    assert isinstance(begun, Fail)
+    member = pool.account(Fail(200, f"{begun.body}{end}{late.body}", content_type="text/event-stream"))
+    assert "TRAILING" not in json.dumps(chunks(member.chat(stream=True)))
+
+
+def test_h4_what_is_no_call_makes_none(pool: Pool) -> None:
+    items = [
+        {"type": kind, "id": f"x{place}", "name": "f", "arguments": "{}", "content": []}
+        for place, kind in enumerate(("message", "reasoning", "web_search_call"))
+    ]
+    told = [
+        {"type": f"response.output_item.{what}", "output_index": place, "item": item}
+        for place, item in enumerate(items)
+        for what in ("added", "done")
+    ]
+    choice = pool.account(stream(created(), *told, text("hi"), completed())).chat().json()["choices"][0]
+    assert (choice["message"].get("tool_calls"), choice["finish_reason"]) == (None, "stop")
+
+
 def test_h4_a_failure_without_words_is_told_once(pool: Pool) -> None:
     failed = {"type": "response.failed", "response": {"id": "resp_1", "status": "failed"}}
     expected = {"message": "Upstream error", "type": "server_error", "code": "upstream_error"}
@@ -341,132 +406,5 @@ def test_h4_a_failure_without_words_is_told_once(pool: Pool) -> None:
     member.account.default = stream(created(), failed)
     answer = member.chat()
     assert (answer.status, answer.json()) == (502, {"error": expected})
-
-
-# --- H5: the settings are one row, whoever asks first ---------------------------------------------
-
-
-@pytest.mark.django_db(transaction=True)
-def test_h5_twenty_first_requests_at_once_get_the_same_settings() -> None:
-    Settings.objects.all().delete()
-
-    def ask(number: int) -> tuple[int, bytes]:
-        try:
-            answer = browser().get("/api/settings")
-            return answer.status_code, answer.content
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(20) as threads:
-        answers = set(threads.map(ask, range(20)))
-    assert [status for status, _ in answers] == [200]
-    assert list(Settings.objects.values_list("pk", flat=True)) == [1]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_h5_who_is_overtaken_reads_the_other_s_row() -> None:
-    Settings.objects.all().delete()
-    pending = [lambda: Settings.objects.create(retention_days=9)]
-
-    def overtaken(execute: Any, *query: Any) -> Any:
-        result = execute(*query)
-        if pending:
-            with ThreadPoolExecutor(1) as another:
-                another.submit(pending.pop()).result()
-                another.submit(connections.close_all).result()
-        return result
-
-    with connection.execute_wrapper(overtaken):
-        assert settings_get().retention_days == 9
-
-
-@pytest.mark.django_db
-def test_h5_there_is_never_a_second_row() -> None:
-    settings_get()
-    with pytest.raises(IntegrityError):
-        Settings.objects.bulk_create([Settings(pk=2)])
-
-
-@pytest.mark.django_db
-def test_h5_the_row_cannot_be_added_or_deleted_in_the_dashboard() -> None:
-    settings_get()
-    for path in ("add/", "1/delete/"):
-        assert browser().post(f"/admin/proxy/settings/{path}").status_code == 403
-    assert Settings.objects.count() == 1
-
-
-# --- H6: the settings can be changed where they are shown -----------------------------------------
-
-
-class Form(HTMLParser):
-    """What a browser would send: every control that is enabled, with the value that it shows."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.fields: dict[str, str] = {}
-        self._select = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told = {name: value or "" for name, value in attrs}
-        if tag == "select":
-            self._select = "" if "disabled" in told else told.get("name", "")
-        elif tag == "option" and self._select and "selected" in told:
-            self.fields[self._select] = told["value"]
-        elif tag not in ("input", "button") or "name" not in told or "disabled" in told:
-            return
-        elif told.get("type") != "checkbox":
-            self.fields[told["name"]] = told.get("value", "")
-        elif "checked" in told:
-            self.fields[told["name"]] = told.get("value", "on")
-
-
-@pytest.mark.django_db
-def test_h6_the_form_is_enabled_and_saves() -> None:
-    settings_get()
-    path = "/admin/proxy/settings/1/change/"
-    page = browser().get(path)
-    fields = Form(page.content.decode()).fields
-    assert page.status_code == 200
-    assert {"affinity_enabled", "retention_days", "routing_strategy", "_save"} <= set(fields)
-    del fields["affinity_enabled"]
-    assert browser().post(path, fields | {"retention_days": "9"}).status_code == 302
-    row = settings_get()
-    assert (row.affinity_enabled, row.retention_days) == (False, 9)
-
-
-@pytest.mark.django_db
-def test_h6_what_is_put_is_what_is_read() -> None:
-    body = {"stickyThreadsEnabled": False, "preferEarlierResetAccounts": True}
-    told = browser().put("/api/settings", body, content_type="application/json")
-    assert told.status_code == 200
-    read = browser().get("/api/settings").json()
-    assert read == told.json()
-    assert {name: read[name] for name in body} == body
-
-
-# --- H7: what is not known is not counted as full -------------------------------------------------
-
-
-@pytest.mark.django_db
-def test_h7_accounts_without_a_reading_add_no_capacity() -> None:
-    for number, plan in enumerate(("plus", "plus", "pro")):
-        make_account(f"acc-{number}_00000001", plan_type=plan)
-    now = time.time()
-    reading = Sample((WindowReading("primary", 40.0, now + 600, 300),), now, "usage")
-    sample_store(account_id="acc-0_00000001", sample=reading)
-    known = [
-        (account.plan_type, readings.get("primary").used_percent if readings else None)
-        for account in Account.objects.all()
-        for readings in [current_windows().get(account.pk, {})]
-    ]
-    found = pool_capacity("primary", known)
-    assert (found.capacity_credits, found.remaining_credits, found.remaining_percent) == (225, 135, 60)
-    assert pool_capacity("secondary", [("plus", None), ("pro", None)]) == PoolCapacity(0, 0)
-    summary = browser().get("/api/usage/summary").json()
-    primary, secondary = summary["primaryWindow"], summary["secondaryWindow"]
-    assert (primary["capacityCredits"], primary["remainingCredits"]) == (225, 135)
-    assert primary["remainingPercent"] == 60.0
-    assert (secondary["capacityCredits"], secondary["remainingPercent"]) == (0, 0)
-    told_to_clients = pool_window(candidates_of(load_snapshot()), "primary", now)
-    assert told_to_clients is not None and told_to_clients.used_percent == 40
+    # A stream of which nothing has come yet still has a status.
+    assert member.chat(stream=True).json() == {"error": expected}

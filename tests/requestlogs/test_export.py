@@ -26,7 +26,7 @@ async def test_what_the_list_shows_is_downloaded_newest_first(settings: Any) -> 
         await RequestRecord.objects.acreate(
             request_id=f"r{number}", status=status, cost_usd=Decimal("0.5"), client='a "client", quoted'
         )
-    url = "/admin/requestlogs/requestrecord/export/?status__exact=error"
+    url = "/admin/requestlogs/requestrecord/export/?outcome=failed"
     response = await AsyncClient().get(url)
     assert response.status_code == 200
     assert response.headers["Content-Disposition"] == 'attachment; filename="requests.csv"'

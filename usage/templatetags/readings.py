@@ -60,4 +60,4 @@ def _credits(account: Account, row: CurrentWindow) -> str:
     if not capacity or (row.reset_at is not None and row.reset_at <= timezone.now()):
         return ""
     used = capacity * min(max(row.used_percent, 0.0), 100.0) / 100
-    return f"{capacity - used:,.0f} of {capacity:,.0f} left"
+    return f"{capacity - used:,.0f} of {capacity:,.0f} credits left"

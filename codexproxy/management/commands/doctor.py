@@ -24,10 +24,7 @@ _SIGNS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
 
 
 class Command(BaseCommand):
-    help = (
-        "Check the data folder, the database, the key, the accounts, the jobs, the sums, the clock, upstream "
-        "and the reverse proxy."
-    )
+    help = "Check the folder, database, key, accounts, jobs, notices, sums, clock, upstream, reverse proxy."
     # What the system checks refuse to start with is what this is for.
     requires_system_checks: list[str] = []
 
@@ -85,6 +82,7 @@ class Command(BaseCommand):
             yield from doctor.check_key()
             yield from doctor.check_accounts()
             yield from doctor.check_jobs(timezone.now())
+            yield from doctor.check_notices()
             yield from doctor.check_sums(timezone.now())
         except DatabaseError as error:
             yield Finding(

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
+from accounts import audit
 from accounts.operators import selectors, services
 from codexproxy.sign_in import totp_clear
 from proxy.settings_services import settings_get, settings_update
@@ -19,6 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--password", action="store_true", help="remove the password and its lock too")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        audit.record("otp_reset", detail="with the password" if options["password"] else "")
         had_totp = totp_clear()
         self.stdout.write("The authenticator is removed." if had_totp else "No authenticator was set up.")
         if options["password"]:

@@ -9,7 +9,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
+from accounts import audit
 from accounts.encryption_check import remember_first_key, verify_key
 from codexproxy.crypto import EncryptionKeyError, KeyRing, split_keys
 from codexproxy.in_use import is_served
@@ -39,7 +41,11 @@ class Command(BaseCommand):
             # The old keys stay in the file until everything is written with the new one.
             keys = put_new_key_first(file) if options["new"] else settings.ENCRYPTION_KEYS
             ring = KeyRing(split_keys(keys))
-            written = reencrypt(ring)
+            with transaction.atomic():
+                written = reencrypt(ring)
+                audit.record(
+                    "encryption_key_rotated", subject=ring.fingerprints[0], detail=f"{written} secrets"
+                )
         except EncryptionKeyError as error:
             raise CommandError(str(error)) from None
         remember_first_key(ring)

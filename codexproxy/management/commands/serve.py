@@ -19,7 +19,7 @@ from django.db import connection, connections
 
 from accounts.encryption_check import verify_key
 from accounts.models import EncryptionKeyFingerprint
-from codexproxy import checks, demo, exposure
+from codexproxy import checks, demo, exposure, health
 from codexproxy.crypto import EncryptionKeyError
 from codexproxy.sqlite_recovery import damage, is_worth_checking
 from codexproxy.supervisor import CannotListen, Supervisor, bind, raise_file_limit
@@ -58,6 +58,7 @@ class Command(BaseCommand):
             work(listening, address)
             return
         announce(*address)
+        health.served_by(workers)
         with tempfile.TemporaryDirectory(prefix="codexproxy-metrics-") as folder:
             metrics.share_between_processes(Path(folder))
             supervisor = Supervisor(workers, listening, lambda: work(listening, None), metrics.forget_process)
@@ -106,15 +107,22 @@ def _alone() -> Iterator[None]:
 
 def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
     """Serve in this process. Twisted is imported here: its reactor must not exist before a fork."""
-    from codexproxy import asgi
+    from codexproxy import asgi, proxy_probe
     from codexproxy.server import Lifespan, ServerOptions, serve
+    from codexproxy.server_bodies import Heading, Refusal
     from proxy.doorstep import refusal_before_body
+
+    def refused(heading: Heading) -> Refusal | None:
+        is_probe = heading.path == proxy_probe.PATH
+        return (proxy_probe.refusal_before_body if is_probe else refusal_before_body)(heading)
 
     options = ServerOptions(
         body_limit=limits.body_limit,
         bodies_in_flight_limit=limits.BODIES_IN_FLIGHT_LIMIT,
         busy_retry_after_s=limits.BUSY_RETRY_AFTER_S,
-        admit=refusal_before_body,
+        is_apart=limits.is_dashboards,
+        bodies_apart_limit=limits.DASHBOARD_BODIES_IN_FLIGHT_LIMIT,
+        admit=refused,
     )
     lifespan = Lifespan(
         startup=asgi.startup,

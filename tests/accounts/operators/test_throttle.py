@@ -44,6 +44,14 @@ def test_success_makes_the_wrong_ones_forgotten() -> None:
     fail(8)
 
 
+def test_a_right_one_may_take_back_only_itself() -> None:
+    fail(7)
+    throttle.take_back(throttle.admit("password", "192.0.2.1", now=NOW))
+    fail(1)
+    with pytest.raises(throttle.Throttled):
+        fail(1)
+
+
 def test_passwords_and_codes_are_counted_apart() -> None:
     # Whoever knows the password could otherwise give it again after every seven wrong codes.
     fail(8, kind="totp")

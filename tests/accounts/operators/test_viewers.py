@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import URLResolver, get_resolver
 
 from accounts.models import AuditEvent
 from accounts.operators.services import PasswordRefused
@@ -33,7 +39,8 @@ def looking() -> Client:
 @pytest.mark.parametrize(
     "path",
     ["/admin/", "/admin/accounts/account/", "/admin/proxy/settings/1/change/", "/admin/accounts/auditevent/",
-     "/admin/security/", "/admin/proxy/apikey/", "/api/accounts", "/api/settings", "/api/dashboard/overview"],
+     "/admin/security/", "/admin/proxy/apikey/", "/admin/notices/noticesettings/1/change/",
+     "/admin/notices/notice/", "/api/accounts", "/api/settings", "/api/dashboard/overview"],
 )  # fmt: skip
 def test_it_sees_every_page(looking: Client, path: str) -> None:
     assert looking.get(path).status_code == 200
@@ -50,6 +57,8 @@ def test_it_sees_every_page(looking: Client, path: str) -> None:
         ("POST", "/admin/security/password/"),
         ("POST", "/admin/security/viewer/"),
         ("POST", "/admin/security/sessions/end/"),
+        ("POST", "/admin/notices/noticesettings/1/change/"),
+        ("POST", "/admin/notices/noticesettings/test/webhook/"),
         ("PUT", "/api/settings"),
         ("POST", "/api/api-keys/"),
         ("DELETE", "/api/accounts/a"),
@@ -66,6 +75,34 @@ def test_it_changes_nothing(looking: Client, method: str, path: str) -> None:
     response = looking.generic(method, path, "{}", content_type="application/json")
     assert response.status_code == 403
     assert b"viewer_may_not_change" in response.content
+
+
+def addresses(patterns: Any, before: str = "/") -> Iterator[str]:
+    """Every address of the control plane, with something in the place of its parameters."""
+    for pattern in patterns:
+        whole = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from addresses(pattern.url_patterns, whole)
+        else:
+            yield re.sub(r"<uuid:\w+>", str(UUID(int=1)), re.sub(r"<(str|path|int|slug):\w+>", "1", whole))
+
+
+def test_no_page_that_it_may_look_at_writes_anything(looking: Client) -> None:
+    make_account("1")
+    # The rows of settings are made when they are looked at first.
+    looking.get("/admin/"), looking.get("/admin/notices/noticesettings/1/change/")
+    asked = [path for path in addresses(get_resolver().url_patterns) if not re.search(r"[\^$(]|logout", path)]
+    assert len(asked) > 80
+    with CaptureQueriesContext(connection) as captured:
+        answers = [looking.get(path).status_code for path in asked]
+    written = {
+        query["sql"].split()[2] if query["sql"].startswith(("INSERT", "DELETE")) else query["sql"].split()[1]
+        for query in captured
+        if query["sql"].startswith(("INSERT", "UPDATE", "DELETE"))
+    }
+    # That the log of requests was downloaded is written down.
+    assert written <= {'"accounts_auditevent"', '"django_session"'}
+    assert answers.count(200) > 40
 
 
 def test_it_may_sign_out_and_sign_in_as_the_operator(looking: Client) -> None:
@@ -105,6 +142,29 @@ def test_its_wrong_passwords_are_counted_like_any_other() -> None:
     client = far_browser()
     answers = [client.post("/admin/login/", {"password": "wrong"}).status_code for _ in range(9)]
     assert answers == [200] * 8 + [429]
+
+
+def test_its_own_password_does_not_let_it_guess_the_operators() -> None:
+    lock_with_password()
+    viewer_set(password=LOOKING)
+    client = far_browser()
+    for guess in range(7):
+        auth(client, "password/login", {"password": f"a guess {guess}"})
+    assert auth(client, "password/login", {"password": LOOKING}).status_code == 200
+    assert problem(auth(client, "password/login", {"password": "the eighth"}))[0] == 401
+    assert problem(auth(client, "password/login", {"password": "the ninth"}))[0] == 429
+
+
+def test_the_operator_takes_no_password_that_is_the_viewers() -> None:
+    viewer_set(password=LOOKING)
+    words = "viewer's password"
+    first = auth(browser(), "password/setup", {"password": LOOKING})
+    assert problem(first) == (422, "validation_error") and words in first.json()["error"]["message"]
+    lock_with_password()
+    client = browser()
+    auth(client, "password/login", {"password": PASSWORD})
+    changed = auth(client, "password/change", {"currentPassword": PASSWORD, "newPassword": LOOKING})
+    assert problem(changed) == (422, "validation_error") and words in changed.json()["error"]["message"]
 
 
 def test_another_password_and_its_removal_end_its_sessions(looking: Client) -> None:

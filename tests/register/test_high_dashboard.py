@@ -1,0 +1,165 @@
+"""The review's high items that are about the dashboard and its figures."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, connections
+
+from accounts.models import Account
+from proxy.figures import pool_window
+from proxy.models import Settings
+from proxy.pool import candidates_of
+from proxy.selectors import load_snapshot
+from proxy.settings_services import settings_get
+from tests.builders import make_account
+from tests.codexproxy.browsing import browser
+from usage.capacity import PoolCapacity, pool_capacity
+from usage.selectors import current_windows
+from usage.services import sample_store
+from usage.windows import Sample, WindowReading
+
+# --- H5: the settings are one row, whoever asks first ---------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_h5_twenty_first_requests_at_once_get_the_same_settings() -> None:
+    Settings.objects.all().delete()
+
+    def ask(number: int) -> tuple[int, bytes]:
+        try:
+            answer = browser().get("/api/settings")
+            return answer.status_code, answer.content
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(20) as threads:
+        answers = set(threads.map(ask, range(20)))
+    assert [status for status, _ in answers] == [200]
+    assert list(Settings.objects.values_list("pk", flat=True)) == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_h5_who_is_overtaken_reads_the_other_s_row() -> None:
+    Settings.objects.all().delete()
+    pending = [lambda: Settings.objects.create(retention_days=9)]
+
+    def overtaken(execute: Any, *query: Any) -> Any:
+        result = execute(*query)
+        if pending:
+            with ThreadPoolExecutor(1) as another:
+                another.submit(pending.pop()).result()
+                another.submit(connections.close_all).result()
+        return result
+
+    with connection.execute_wrapper(overtaken):
+        assert settings_get().retention_days == 9
+
+
+@pytest.mark.django_db
+def test_h5_there_is_never_a_second_row() -> None:
+    settings_get()
+    with pytest.raises(IntegrityError):
+        Settings.objects.bulk_create([Settings(pk=2)])
+
+
+@pytest.mark.django_db
+def test_h5_the_row_cannot_be_added_or_deleted_in_the_dashboard() -> None:
+    settings_get()
+    for path in ("add/", "1/delete/"):
+        assert browser().post(f"/admin/proxy/settings/{path}").status_code == 403
+    assert Settings.objects.count() == 1
+
+
+# --- H6: the settings can be changed where they are shown -----------------------------------------
+
+
+class Form(HTMLParser):
+    """What a browser would send: every control that is enabled, with the value that it shows."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self._select = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = {name: value or "" for name, value in attrs}
+        if tag == "select":
+            self._select = "" if "disabled" in told else told.get("name", "")
+        elif tag == "option" and self._select and "selected" in told:
+            self.fields[self._select] = told["value"]
+        elif tag not in ("input", "button") or "name" not in told or "disabled" in told:
+            return
+        elif told.get("type") != "checkbox":
+            self.fields[told["name"]] = told.get("value", "")
+        elif "checked" in told:
+            self.fields[told["name"]] = told.get("value", "on")
+
+
+@pytest.mark.django_db
+def test_h6_the_form_is_enabled_and_saves() -> None:
+    settings_get()
+    path = "/admin/proxy/settings/1/change/"
+    page = browser().get(path)
+    fields = Form(page.content.decode()).fields
+    assert page.status_code == 200
+    assert {"affinity_enabled", "retention_days", "routing_strategy", "_save"} <= set(fields)
+    del fields["affinity_enabled"]
+    assert browser().post(path, fields | {"retention_days": "9"}).status_code == 302
+    row = settings_get()
+    assert (row.affinity_enabled, row.retention_days) == (False, 9)
+
+
+@pytest.mark.django_db
+def test_h6_what_is_put_is_what_is_read() -> None:
+    body = {"stickyThreadsEnabled": False, "preferEarlierResetAccounts": True}
+    told = browser().put("/api/settings", body, content_type="application/json")
+    assert told.status_code == 200
+    read = browser().get("/api/settings").json()
+    assert read == told.json()
+    assert {name: read[name] for name in body} == body
+
+
+# --- H7: what is not known is not counted as full -------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_h7_accounts_without_a_reading_add_no_capacity() -> None:
+    for number, plan in enumerate(("plus", "plus", "pro")):
+        make_account(f"acc-{number}_00000001", plan_type=plan)
+    now = time.time()
+    reading = Sample((WindowReading("primary", 40.0, now + 600, 300),), now, "usage")
+    sample_store(account_id="acc-0_00000001", sample=reading)
+    known = [
+        (account.plan_type, readings.get("primary").used_percent if readings else None)
+        for account in Account.objects.all()
+        for readings in [current_windows().get(account.pk, {})]
+    ]
+    found = pool_capacity("primary", known)
+    assert (found.capacity_credits, found.remaining_credits, found.remaining_percent) == (225, 135, 60)
+    assert pool_capacity("secondary", [("plus", None), ("pro", None)]) == PoolCapacity(0, 0)
+    summary = browser().get("/api/usage/summary").json()
+    primary, secondary = summary["primaryWindow"], summary["secondaryWindow"]
+    assert (primary["capacityCredits"], primary["remainingCredits"]) == (225, 135)
+    assert primary["remainingPercent"] == 60.0
+    assert (secondary["capacityCredits"], secondary["remainingPercent"]) == (0, 0)
+    told_to_clients = pool_window(candidates_of(load_snapshot()), "primary", now)
+    assert told_to_clients is not None and told_to_clients.used_percent == 40
+    # The list names all three, and those without a reading as full: that is its contract.
+    listed = browser().get("/api/usage/window?window=primary").json()["accounts"]
+    assert sorted(row["remainingCredits"] for row in listed) == [135, 225, 1500]
+
+
+@pytest.mark.django_db
+def test_h7_a_pool_without_readings_has_no_capacity() -> None:
+    make_account("acc-0_00000001", plan_type="pro")
+    summary = browser().get("/api/usage/summary").json()
+    for name, minutes in (("primaryWindow", 300), ("secondaryWindow", 10_080)):
+        found = summary[name]
+        assert (found["capacityCredits"], found["remainingCredits"], found["remainingPercent"]) == (0, 0, 0)
+        assert found["windowMinutes"] == minutes
