@@ -111,8 +111,7 @@ class DatabaseLedger:
     async def _written(self, account_id: str, function: Callable[[], int | None]) -> None:
         member = self._pool.member(account_id) if self._pool else None
         if member is not None:
-            # Until it is written, no snapshot may take back what this process knows.
-            member.writes_pending += 1
+            member.writing()
         version: int | None = None
         try:
             version = await self._thread.run(function)
@@ -120,8 +119,7 @@ class DatabaseLedger:
             logger.exception("what was learned of account %s could not be written", account_id)
         finally:
             if member is not None:
-                member.writes_pending -= 1
-                member.known_from_version = max(member.known_from_version, version or 0)
+                member.written(version)
 
 
 def _moment(seconds: float | None) -> datetime | None:
