@@ -16,7 +16,7 @@ django_application = get_asgi_application()
 # Django must be set up before anything below is imported.
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 
-from codexproxy import health  # noqa: E402
+from codexproxy import health, proxy_probe  # noqa: E402
 from codexproxy.background import jobs, run_jobs  # noqa: E402
 from codexproxy.db import DatabaseThread  # noqa: E402
 from codexproxy.tasks import spawn  # noqa: E402
@@ -32,6 +32,9 @@ _CLIENT_PATHS = re.compile(r"/(?:(?:v1|backend-api)(?:/|$)|api/codex/usage/?$)")
 
 async def _by_path(scope: Any, receive: Any, send: Any) -> None:
     # Channels' URLRouter copies the scope for each request, and its match costs as much as all of ours does.
+    if scope["path"] == proxy_probe.PATH:
+        await proxy_probe.probe(scope, receive, send)
+        return
     if _CLIENT_PATHS.match(scope["path"]) is not None:
         await proxy_http(scope, receive, send)
         return
@@ -41,7 +44,12 @@ async def _by_path(scope: Any, receive: Any, send: Any) -> None:
     await django_application(scope, receive, send)
 
 
-application = ProtocolTypeRouter({"http": _by_path, "websocket": proxy_websocket})
+async def _socket_by_path(scope: Any, receive: Any, send: Any) -> None:
+    to = proxy_probe.probe if scope["path"] == proxy_probe.PATH else proxy_websocket
+    await to(scope, receive, send)
+
+
+application = ProtocolTypeRouter({"http": _by_path, "websocket": _socket_by_path})
 
 
 class _Jobs:

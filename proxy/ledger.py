@@ -113,8 +113,7 @@ class DatabaseLedger:
         superseded = self._waiting.get(key)
         member = self._pool.member(account_id) if self._pool else None
         if member is not None:
-            # Until it is written, no snapshot may take back what this process knows.
-            member.writes_pending += 1
+            member.writing()
         # In the place of the former one: news that never cease must not be put off for ever.
         self._waiting[key] = _Entry(account_id, member, write)
         if superseded is not None:
@@ -158,8 +157,7 @@ class DatabaseLedger:
 
 def _settle(entry: _Entry, version: int | None) -> None:
     if entry.member is not None:
-        entry.member.writes_pending -= 1
-        entry.member.known_from_version = max(entry.member.known_from_version, version or 0)
+        entry.member.written(version)
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -45,6 +45,34 @@ class Member:
     # A snapshot older than this does not know our own last change yet.
     known_from_version: int = 0
     writes_pending: int = 0
+    # What a snapshot, of that version, said while something of the account was on its way to the database.
+    put_off: tuple[AccountView, int] | None = None
+
+    def writing(self) -> None:
+        """Until it is written, no snapshot may take back what this process knows."""
+        self.writes_pending += 1
+
+    def written(self, version: int | None) -> None:
+        """`version` is what the write has made of the configuration's; None when it changed no state."""
+        self.writes_pending -= 1
+        self.known_from_version = max(self.known_from_version, version or 0)
+        if self.put_off is not None:
+            # Nobody would read it again: the snapshot has been taken.
+            self.take_state(*self.put_off)
+
+    def take_state(self, view: AccountView, version: int) -> None:
+        """The account's state as a snapshot has it, now or when what is on its way has been written."""
+        if self.writes_pending:
+            self.put_off = (view, version)
+            return
+        self.put_off = None
+        if version < self.known_from_version:
+            return
+        candidate = self.candidate
+        candidate.status, candidate.reason = view.status, view.reason
+        candidate.blocked_at, candidate.reset_at = view.blocked_at, view.reset_at
+        candidate.block_window_reset_at = view.block_window_reset_at
+        candidate.model_limits = view.model_limits
 
 
 class Pool:
@@ -226,11 +254,7 @@ def _renewed(member: Member | None, view: AccountView, version: int) -> Member:
     candidate.label, candidate.plan_type = view.label, view.plan_type
     candidate.weekly_credits = view.weekly_credits
     candidate.policy, candidate.stop_at_percent = view.policy, view.stop_at_percent
-    if member.writes_pending == 0 and version >= member.known_from_version:
-        candidate.status, candidate.reason = view.status, view.reason
-        candidate.blocked_at, candidate.reset_at = view.blocked_at, view.reset_at
-        candidate.block_window_reset_at = view.block_window_reset_at
-        candidate.model_limits = view.model_limits
+    member.take_state(view, version)
     candidate.primary = _newer(candidate.primary, view.windows.get("primary"))
     candidate.secondary = _newer(
         candidate.secondary, view.windows.get("secondary") or view.windows.get("monthly")

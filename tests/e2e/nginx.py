@@ -41,9 +41,7 @@ class Nginx:
 @contextmanager
 def tls_in_front_of(port: int, folder: Path) -> Iterator[Nginx]:
     """The configuration that docs/deployment.md gives, with this run's ports and certificates."""
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    if not Path(program).exists() or not shutil.which("openssl"):
-        missing("nginx or openssl (Debian: apt-get install nginx-light openssl)")
+    program = _program()
     folder.mkdir()
     _certificates(folder)
     own_port = free_port()
@@ -57,6 +55,33 @@ def tls_in_front_of(port: int, folder: Path) -> Iterator[Nginx]:
     ):
         site, count = re.subn(pattern, value, site)
         assert count, pattern
+    with _running(program, folder, site):
+        yield Nginx(f"https://localhost:{own_port}", folder / "ca.pem")
+
+
+@contextmanager
+def plain_in_front_of(port: int, sites: list[str], folder: Path) -> Iterator[list[str]]:
+    """Without TLS, one server for each set of directives; their addresses, in that order."""
+    program = _program()
+    folder.mkdir()
+    ports = [free_port() for _ in sites]
+    servers = (
+        f"server {{ listen 127.0.0.1:{own}; {site} location / {{ proxy_pass http://127.0.0.1:{port}; }} }}"
+        for own, site in zip(ports, sites, strict=True)
+    )
+    with _running(program, folder, "\n".join(servers)):
+        yield [f"http://127.0.0.1:{own}" for own in ports]
+
+
+def _program() -> str:
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    if not Path(program).exists() or not shutil.which("openssl"):
+        missing("nginx or openssl (Debian: apt-get install nginx-light openssl)")
+    return program
+
+
+@contextmanager
+def _running(program: str, folder: Path, site: str) -> Iterator[None]:
     (folder / "nginx.conf").write_text(WHOLE.format(folder=folder, site=site))
     process = subprocess.Popen(
         [program, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.PIPE
@@ -64,7 +89,7 @@ def tls_in_front_of(port: int, folder: Path) -> Iterator[Nginx]:
     try:
         until(lambda: (folder / "nginx.pid").exists() or process.poll() is not None, 10, "nginx is up")
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        yield Nginx(f"https://localhost:{own_port}", folder / "ca.pem")
+        yield
     finally:
         process.terminate()
         process.wait(10)

@@ -77,14 +77,26 @@ def test_a_snapshot_does_not_take_back_what_is_not_written_yet() -> None:
     plane = DataPlane(view("a"))
     member = plane.pool.member("a")
     plane.pool.learn(member, LIMIT)
-    member.writes_pending = 1
+    member.writing()
     plane.swap(view("a"), version=2)
     assert plane.candidate("a").status == "rate_limited"
-    member.writes_pending, member.known_from_version = 0, 4
+    member.written(4)
     plane.swap(view("a"), version=3)
     assert plane.candidate("a").status == "rate_limited"
     plane.swap(view("a"), version=4)
     assert plane.candidate("a").status == "active"
+
+
+def test_a_pause_that_comes_while_a_reading_is_written_holds_once_it_is() -> None:
+    plane = DataPlane(view("a"))
+    member = plane.pool.member("a")
+    member.writing()
+    member.writing()
+    plane.swap(view("a", status="paused"), version=2)
+    member.written(None)
+    assert plane.candidate("a").status == "active"
+    member.written(None)
+    assert plane.candidate("a").status == "paused"
 
 
 def test_a_snapshot_brings_whose_turn_it_is_and_the_reserve() -> None:

@@ -113,9 +113,14 @@ def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
 
     Twisted is imported here: its reactor must not exist before a fork.
     """
-    from codexproxy import asgi
+    from codexproxy import asgi, proxy_probe
     from codexproxy.server import Lifespan, ServerOptions, serve
+    from codexproxy.server_bodies import Heading, Refusal
     from proxy.doorstep import refusal_before_body
+
+    def refused(heading: Heading) -> Refusal | None:
+        is_probe = heading.path == proxy_probe.PATH
+        return (proxy_probe.refusal_before_body if is_probe else refusal_before_body)(heading)
 
     options = ServerOptions(
         body_limit=limits.body_limit,
@@ -123,7 +128,7 @@ def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
         busy_retry_after_s=limits.BUSY_RETRY_AFTER_S,
         is_apart=limits.is_dashboards,
         bodies_apart_limit=limits.DASHBOARD_BODIES_IN_FLIGHT_LIMIT,
-        admit=refusal_before_body,
+        admit=refused,
     )
     lifespan = Lifespan(
         startup=asgi.startup,
