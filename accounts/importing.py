@@ -7,7 +7,8 @@ the sign-in. For the same reason only the newest of several files of one account
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -26,6 +27,8 @@ from accounts.token_answer import Failed, Granted, Refused, read_answer
 from accounts.tokens import CLIENT_ID, LEASE_TTL_S, lease_name
 
 _SIGNED_OUT = (Account.Status.REAUTH_REQUIRED, Account.Status.DEACTIVATED)
+# Somebody else's refresh takes a second or two; then it is this file's turn.
+_LEASE_TRIES, _LEASE_PAUSE_S = 50, 0.1
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -86,30 +89,42 @@ def bring(
     verify: bool = True,
     before: Iterable[ParsedAuth] = (),
     ask: Ask = ask,
+    pause: Callable[[float], object] = time.sleep,
 ) -> Brought:
     """Store the sign-in with a refresh token that was just proved, or, if nobody answers, as it is.
 
     `before` are the files that came with it and are stored. Raises ValidationError.
     """
     planned = plan(auth, before)
-    if planned.step is Step.OLDER:
-        message = "Another one of these files is of the same account, and newer."
-        return Brought(Outcome.KEPT, planned.account, message=message)
-    if planned.step is Step.KEEP:
-        return Brought(Outcome.KEPT, planned.account, message="The stored sign-in is newer and stays.")
+    if (kept := _kept(planned)) is not None:
+        return kept
     if not verify:
         return _stored(auth, source, "")
     if planned.account is None:
         return _verified(auth, source, ask)
     # The stored token may be this very one, and somebody else may be about to spend it.
     name, holder = lease_name(planned.account.pk), uuid4()
-    if not leases.acquire(name, holder=holder, ttl_s=LEASE_TTL_S, now=timezone.now()):
+    for _ in range(_LEASE_TRIES):
+        if leases.acquire(name, holder=holder, ttl_s=LEASE_TTL_S, now=timezone.now()):
+            break
+        pause(_LEASE_PAUSE_S)
+    else:
         message = "Its token is being refreshed at this moment. Import it again."
         return Brought(Outcome.REFUSED, planned.account, message=message)
     try:
-        return _verified(auth, source, ask)
+        # RACE: whoever had the lease may have brought this very file, and spent its token.
+        return _kept(plan(auth, before)) or _verified(auth, source, ask)
     finally:
         leases.release(name, holder)
+
+
+def _kept(planned: Planned) -> Brought | None:
+    if planned.step is Step.OLDER:
+        message = "Another one of these files is of the same account, and newer."
+        return Brought(Outcome.KEPT, planned.account, message=message)
+    if planned.step is Step.KEEP:
+        return Brought(Outcome.KEPT, planned.account, message="The stored sign-in is newer and stays.")
+    return None
 
 
 def _is_among(auth: ParsedAuth, others: Iterable[ParsedAuth]) -> bool:

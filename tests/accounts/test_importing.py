@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -125,7 +126,10 @@ def test_a_token_that_is_being_refreshed_is_left_alone(sim: Simulator) -> None:
     assert account is not None
     leases.acquire(lease_name(account.pk), holder=uuid4(), ttl_s=60, now=timezone.now())
     later = (timezone.now() + timedelta(hours=1)).isoformat()
-    result = brought(sim.accounts["ann"], last_refresh=later)
+    waits: list[float] = []
+    file = parsed(sim.accounts["ann"], last_refresh=later)
+    result = bring(auth=file, source="test", pause=waits.append)
+    assert sum(waits) == pytest.approx(5)
     assert (result.outcome, "at this moment" in result.message) == (Outcome.REFUSED, True)
     assert len(sim.refreshes) == 1
 
@@ -173,3 +177,24 @@ def test_files_of_two_people_and_of_two_workspaces_are_all_of_use(sim: Simulator
     tokens = sim.accounts["ann"].auth_json()["tokens"] | {"account_id": "another-workspace"}
     assert plan(parsed(sim.accounts["bob"]), [ann]).step is Step.ADD
     assert plan(parsed(sim.accounts["ann"], tokens=tokens), [ann]).step is Step.ADD
+
+
+def test_a_file_waits_for_the_refresh_that_runs_and_is_not_tried_when_that_was_its_own(
+    sim: Simulator,
+) -> None:
+    ann = sim.accounts["ann"]
+    account = brought(ann).account
+    assert account is not None
+    asked, holder = len(sim.refreshes), uuid4()
+    newer = account.credential.refreshed_at + timedelta(microseconds=1)
+    file = parsed(ann, last_refresh=newer.isoformat())
+    assert leases.acquire(lease_name(account.pk), holder=holder, ttl_s=60, now=timezone.now())
+
+    def meanwhile(seconds: float) -> None:
+        # Whoever has the lease brings the same file, and is done.
+        spent = replace(file, refresh_token="its successor", refreshed_at=timezone.now())
+        services.account_import(auth=spent, source="test")
+        leases.release(lease_name(account.pk), holder)
+
+    result = bring(auth=file, source="test", pause=meanwhile)
+    assert (result.outcome, len(sim.refreshes)) == (Outcome.KEPT, asked)

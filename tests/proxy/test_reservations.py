@@ -127,6 +127,8 @@ def test_a_locked_database_refuses_claims_and_loses_no_settlement(thread: Thread
         reservations.settle(settled(held))
         with pytest.raises(LimitsUnavailable):
             await reservations.reserve(claim(key))
+        while len(time.pauses) < 3:
+            await asyncio.sleep(0)
         await reservations.stop()
 
     asyncio.run(scenario())
