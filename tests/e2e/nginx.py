@@ -73,6 +73,31 @@ def plain_in_front_of(port: int, sites: list[str], folder: Path) -> Iterator[lis
         yield [f"http://127.0.0.1:{own}" for own in ports]
 
 
+@contextmanager
+def balanced(ports: list[int], folder: Path) -> Iterator[int]:
+    """One port before several servers, which are asked in turn; one that is gone is passed over."""
+    program = _program()
+    folder.mkdir()
+    own = free_port()
+    servers = " ".join(f"server 127.0.0.1:{port} max_fails=1 fail_timeout=5s;" for port in ports)
+    site = f"""
+    upstream replicas {{ {servers} }}
+    server {{
+        listen 127.0.0.1:{own};
+        underscores_in_headers on;
+        location / {{
+            proxy_pass http://replicas;
+            proxy_http_version 1.1;
+            proxy_buffering off;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host:$server_port;
+            proxy_set_header X-Forwarded-For $remote_addr;
+        }}
+    }}"""
+    with _running(program, folder, site):
+        yield own
+
+
 def _program() -> str:
     program = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(program).exists() or not shutil.which("openssl"):
