@@ -1,0 +1,112 @@
+"""What a server holds has a bound: memory over churning conversations, idle, and with streams open."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+from contextlib import ExitStack, closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from proxy.simulator import Ok, Simulator
+from tests.e2e.asking import ask, opened, turn
+from tests.e2e.conftest import Start
+from tests.e2e.server import SERVE, Server, family, until
+from tests.faults.load import loaded
+
+MIB = 1024 * 1024
+IDLE_MIB, OPEN_STREAMS, OPEN_MIB = 150, 200, 300
+# What is filled once is full after the first part: caches, pools of connections, the allocator's own.
+WARM_UP_S = 10
+SOAK_S = [25, pytest.param(1800, marks=[pytest.mark.full, pytest.mark.timeout(2400)])]
+GROWTH_MIB = 12
+
+
+def resident_mib(server: Server) -> float:
+    """With what it shares: the whole of its processes."""
+    found = 0
+    for pid in family(server.pid):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                found += int(line.split()[1])
+    return found / 1024
+
+
+@pytest.mark.parametrize("seconds", SOAK_S)
+def test_memory_is_flat_while_conversations_come_and_go(
+    sim: Simulator, prepared: Start, seconds: int
+) -> None:
+    sim.keep_bodies = False
+    sim.journal_limit = 100
+    for name in ("ann", "bob"):
+        sim.add_account(name)
+    server = prepared().start()
+    numbers = count()
+
+    def one_of_its_own(number: int) -> dict[str, str]:
+        # A name that comes once: nothing may be kept for it for ever.
+        return {"session-id": f"conversation-{next(numbers)}", "x-codex-turn-state": f"state-{number}"}
+
+    rested = threading.Event()
+    with loaded(server, clients=4, pause_s=0.005, headers=one_of_its_own) as load:
+        rested.wait(WARM_UP_S)
+        before, asked = server.memory_bytes(), len(load.ended)
+        rested.wait(seconds)
+        after = server.memory_bytes()
+    assert set(load.outcomes()) == {"complete"}
+    assert len(load.ended) - asked > 20 * seconds
+    assert (after - before) / MIB < GROWTH_MIB
+
+
+def test_an_idle_server_and_one_with_two_hundred_streams_fit_their_budget(
+    sim: Simulator, prepared: Start
+) -> None:
+    sim.add_account("only").default = Ok(deltas=400, interval_s=0.1)
+    server = prepared().start()
+    assert resident_mib(server) <= IDLE_MIB
+    with ExitStack() as streams:
+        for _ in range(OPEN_STREAMS):
+            connection, response = opened(server, turn())
+            streams.enter_context(closing(connection))
+            assert response.status == 200
+        assert resident_mib(server) <= OPEN_MIB
+
+
+def test_a_server_without_descriptors_serves_again_as_soon_as_there_are_some(
+    sim: Simulator, prepared: Start
+) -> None:
+    sim.add_account("only")
+    server = prepared()
+    program = f'ulimit -Hn 120; exec "{sys.executable}" manage.py serve --port {server.port}'
+    shell = "import os, sys; os.execvp('sh', ['sh', '-c', sys.argv[1]])"
+    server.start(("-c", shell, program))
+    assert SERVE[1] in program and ask(server).status == 200
+    with ExitStack() as held:
+        for _ in range(200):
+            # The kernel takes them for a server that cannot.
+            client = held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5))
+            client.sendall(b"GET ")
+        began = time.monotonic()
+        until(lambda: "Too many open files" in server.log or time.monotonic() - began > 2, 5, "it is felt")
+        cpu = _cpu_s(server)
+        until(lambda: time.monotonic() - began > 4, 6, "a while has passed")
+        # It waits for descriptors and does not turn round and round for them.
+        assert _cpu_s(server) - cpu < 1.5
+    until(lambda: _serves(server), 20, "it serves again")
+    assert server.stop() == 0
+
+
+def _serves(server: Server) -> bool:
+    try:
+        return ask(server).status == 200
+    except OSError:
+        return False
+
+
+def _cpu_s(server: Server) -> float:
+    fields = Path(f"/proc/{server.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
