@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -27,9 +28,21 @@ def locked(server: Server) -> Iterator[None]:
             yield
         return
     with psycopg.connect(database.url) as connection:
-        tables = ", ".join(f'"{name}"' for (name,) in connection.execute(TABLES).fetchall())
-        connection.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE".encode())
+        _lock_all(connection)
         yield
+
+
+def _lock_all(connection: psycopg.Connection[Any]) -> None:
+    """A server that writes meanwhile may be waited for in a circle: whoever PostgreSQL chooses tries again."""
+    tables = ", ".join(f'"{name}"' for (name,) in connection.execute(TABLES).fetchall())
+    for last in (False, False, False, True):
+        try:
+            connection.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE".encode())
+            return
+        except psycopg.errors.DeadlockDetected:
+            connection.rollback()
+            if last:
+                raise
 
 
 class FullDisk:

@@ -160,12 +160,14 @@ def test_a_page_costs_the_same_however_deep_it_lies(browser: Client) -> None:
             if "requestrecord" in query["sql"] and "LIMIT 50" in query["sql"]
         ]
         assert "OFFSET" not in page
-        with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN QUERY PLAN {page}")
-            plans.append([row[3] for row in cursor.fetchall()])
+        assert f'"id" < {before}' in page
+        if connection.vendor == "sqlite":
+            # PostgreSQL would read so few rows as they lie, whatever the statement is.
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN QUERY PLAN {page}")
+                plans.append([row[3] for row in cursor.fetchall()])
     # By the key, from where the page begins: no row before it is read.
-    assert any("USING INTEGER PRIMARY KEY (rowid<?)" in step for step in plans[1])
-    assert plans[0] == plans[1]
+    assert all(any("USING INTEGER PRIMARY KEY (rowid<?)" in step for step in plan) for plan in plans)
 
 
 def test_the_page_of_a_request_that_is_gone_is_a_message(browser: Client) -> None:
