@@ -33,7 +33,7 @@ def locked(server: Server) -> Iterator[None]:
 
 
 def _lock_all(connection: psycopg.Connection[Any]) -> None:
-    """A server that writes meanwhile may be waited for in a circle: whoever PostgreSQL chooses tries again."""
+    """A server that writes meanwhile may be waited for in a circle; then this is tried again."""
     tables = ", ".join(f'"{name}"' for (name,) in connection.execute(TABLES).fetchall())
     for last in (False, False, False, True):
         try:
