@@ -12,6 +12,7 @@ from proxy.simulator import Served, Simulator, running
 from tests.conftest import missing
 from tests.e2e.browser import chromium, page, surroundings  # noqa: F401  (fixtures)
 from tests.e2e.codex import Codex, find_codex
+from tests.e2e.importer import OWN_DATA, Importer, importing
 from tests.e2e.server import Server
 
 Start = Callable[..., Server]
@@ -29,16 +30,29 @@ def upstream(sim: Simulator) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with an empty database and its key, to be copied."""
+def template(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """With an empty database and its key, to be copied; it is never started."""
     server = Server(tmp_path_factory.mktemp("template"), {})
     done = server.manage("migrate", "--verbosity", "0")
     assert done.returncode == 0, done.stdout + done.stderr
-    return server.data_dir
+    return server
+
+
+@pytest.fixture(scope="session")
+def migrated(template: Server) -> Path:
+    return template.data_dir
+
+
+@pytest.fixture(scope="session")
+def importer(template: Server) -> Iterator[Importer]:
+    with importing(template) as found:
+        yield found
 
 
 @pytest.fixture
-def prepared(sim: Simulator, upstream: Served, migrated: Path, tmp_path: Path) -> Iterator[Start]:
+def prepared(
+    sim: Simulator, upstream: Served, migrated: Path, importer: Importer, tmp_path: Path
+) -> Iterator[Start]:
     """Makes a server that knows the simulator's accounts and is not started yet. Ends it afterwards."""
     made: list[Server] = []
 
@@ -50,7 +64,9 @@ def prepared(sim: Simulator, upstream: Served, migrated: Path, tmp_path: Path) -
         }
         server = Server(tmp_path / f"server{len(made)}", settings, migrated)
         made.append(server)
-        if sim.accounts:
+        if sim.accounts and not environment.keys() & set(OWN_DATA):
+            importer.bring(server, sim.accounts.values())
+        elif sim.accounts:
             server.import_accounts(sim.accounts.values())
         return server
 

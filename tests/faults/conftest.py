@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from proxy.simulator import Simulator
-from tests.e2e.conftest import Start, migrated, prepared, serve, sim, upstream  # noqa: F401  (fixtures)
+from tests.e2e.conftest import (  # noqa: F401  (fixtures)
+    Start,
+    importer,
+    migrated,
+    prepared,
+    serve,
+    sim,
+    template,
+    upstream,
+)
 from tests.e2e.server import Server
 from tests.faults.upstreams import RawUpstream, Script, raw_upstream
 
