@@ -26,9 +26,9 @@ class Authenticator:
         self._step = 0
 
     def code(self) -> str:
-        """One that was not given yet and counts now; waits only when the next is too far ahead."""
+        """One that was not given yet and counts for a whole step yet: the step may end on its way to the server."""
         present = int(time.time()) // codes.STEP_S
-        self._step = max(self._step + 1, present - codes.TOLERANCE_STEPS)
+        self._step = max(self._step + 1, present)
         assert self._step <= present + codes.TOLERANCE_STEPS, "too many codes at once"
         return codes.code_at(self.secret, self._step)
 
