@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.load import Measured
 from benchmarks.processes import ROOT, MemoryWatch, cpu_s, pinned
 from benchmarks.targets import BARE, OURS, Extras, Target, all_targets
 from benchmarks.workloads import BURST, EVENTS_OF_ANSWER, SCALES, SINGLE, WORKLOADS, Workload
@@ -43,7 +44,7 @@ def p99(values: Sequence[float]) -> float:
     return sorted(values)[max(0, -(-99 * len(values) // 100) - 1)]
 
 
-def measure(target: Target, workload: Workload, scale: float) -> tuple[dict[str, list[float]], float, float]:
+def measure(target: Target, workload: Workload, scale: float) -> tuple[Measured, float, float]:
     """The load generator's figures, the server's CPU seconds, and what its memory grew by in KB."""
     before = cpu_s(target.pid)
     command = [
@@ -53,22 +54,20 @@ def measure(target: Target, workload: Workload, scale: float) -> tuple[dict[str,
     ]  # fmt: skip
     with MemoryWatch(target.pid) as memory:
         output = subprocess.run(pinned(command, 1), cwd=ROOT, check=True, capture_output=True).stdout
-    found = json.loads(output)
-    if found["failed"]:
-        raise SystemExit(
-            f"{target.name}: {found['failed']} of {len(found['first_s'])} answers were incomplete"
-        )
+    found = Measured(**json.loads(output))
+    if found.failed:
+        raise SystemExit(f"{target.name}: {found.failed} of {len(found.first_s)} answers were incomplete")
     return found, cpu_s(target.pid) - before, memory.grown_kib * 1.024
 
 
 def note(figures: Figures, target: Target, workload: Workload, scale: float) -> None:
     found, cpu, grown_kb = measure(target, workload, scale)
-    requests = len(found["first_s"])
-    figures.rate.append(requests / found["elapsed_s"])
-    figures.first_ms.append(1000 * statistics.median(found["first_s"]))
-    figures.first_p99_ms.append(1000 * p99(found["first_s"]))
-    if found["late_s"]:
-        figures.late_p99_ms.append(1000 * p99(found["late_s"]))
+    requests = len(found.first_s)
+    figures.rate.append(requests / found.elapsed_s)
+    figures.first_ms.append(1000 * statistics.median(found.first_s))
+    figures.first_p99_ms.append(1000 * p99(found.first_s))
+    if found.late_s:
+        figures.late_p99_ms.append(1000 * p99(found.late_s))
     figures.cpu_ms.append(1_000_000 * cpu / (requests * EVENTS_OF_ANSWER))
     if workload in SCALES:
         figures.stream_kb.append(grown_kb / workload.at_once)

@@ -8,6 +8,7 @@ from typing import Any
 from codexproxy.http import HttpClient
 
 _UPSTREAM = os.environ["BENCH_UPSTREAM"]
+_WITHIN_S = 30
 _client: HttpClient | None = None
 
 
@@ -44,7 +45,7 @@ async def _socket(client: HttpClient, receive: Any, send: Any) -> None:
     await send({"type": "websocket.accept"})
     upstream = await client.connect(_UPSTREAM + "/codex/responses", [], message_limit=1 << 26)
     while (message := await receive())["type"] == "websocket.receive":
-        await upstream.send(message["text"].encode())
+        await upstream.send(message["text"].encode(), _WITHIN_S)
         data = b""
         while b"response.completed" not in data:
             data = await upstream.receive()
