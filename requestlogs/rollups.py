@@ -17,6 +17,7 @@ from django.db.models import Case, Count, F, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import Coalesce, Least, TruncHour, TruncMinute
 
 from requestlogs.models import ErrorHour, RequestRecord, UsageHour
+from requestlogs.rows import Row
 
 Number = int | Decimal
 # What tells one sum from another: (hour, account, model, key), and (hour, error code).
@@ -51,14 +52,15 @@ def hour_of(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def rollups_add(rows: Iterable[RequestRecord]) -> None:
+def rollups_add(rows: Iterable[Row]) -> None:
     """Add what these rows come to. It belongs into the transaction that stores them."""
     usage: dict[UsageKey, dict[str, Number]] = {}
     errors: dict[ErrorKey, int] = defaultdict(int)
     for row in rows:
         sums = usage.setdefault(_usage_key(row), dict.fromkeys(FIGURES, 0))
         for name, figure in _figures(row).items():
-            sums[name] += figure
+            if figure:
+                sums[name] += figure
         if row.status == RequestRecord.Status.ERROR:
             errors[hour_of(row.requested_at), row.error_code or ""] += 1
     # RACE: in one order in every process, so that two of them cannot wait for each other.
@@ -80,7 +82,7 @@ def _add(rows: Any, identity: Mapping[str, object], figures: Mapping[str, Number
         rows.filter(**identity).update(**more)
 
 
-def _usage_key(row: RequestRecord) -> UsageKey:
+def _usage_key(row: Row) -> UsageKey:
     model = row.model if row.account_id else ""
     return hour_of(row.requested_at), row.account_id, model, row.api_key_id or 0
 
@@ -89,7 +91,7 @@ def _usage_identity(key: UsageKey) -> dict[str, object]:
     return dict(zip(("hour", "account_id", "model", "api_key_id"), key, strict=True))
 
 
-def _figures(row: RequestRecord) -> dict[str, Number]:
+def _figures(row: Row) -> dict[str, Number]:
     inputs = row.input_tokens or 0
     output = row.output_tokens if row.output_tokens is not None else row.reasoning_tokens
     return {

@@ -8,16 +8,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
-from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, models, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 
 from codexproxy.db import DatabaseThread
 from codexproxy.tasks import spawn
-from requestlogs.models import RequestRecord
 from requestlogs.records import Record
 from requestlogs.rollups import rollups_add
+from requestlogs.rows import insert_rows, row_of
 from usage.pricing import PUBLISHED, PriceBook
 
 logger = logging.getLogger(__name__)
@@ -35,9 +33,6 @@ WARN_EVERY_S = 60.0
 _PASSING = (OperationalError, InterfaceError)
 # What a value that does not fit raises, in the database, its driver or while the row is made.
 _UNWRITABLE = (DatabaseError, ValueError, TypeError, AttributeError, ArithmeticError)
-_SMALL, _INTEGER = 2**15 - 1, 2**31 - 1
-# More tokens than this cannot be; the sums of many such rows must fit where they are stored.
-_TOKENS = 10**12
 
 
 class RecordWriter:
@@ -176,81 +171,6 @@ class RecordWriter:
 
 @transaction.atomic
 def records_store(group: list[Record], prices: PriceBook = PUBLISHED) -> None:
-    rows = [_row(record, prices) for record in group]
-    _insert(rows)
+    rows = [row_of(record, prices) for record in group]
+    insert_rows(rows)
     rollups_add(rows)
-
-
-_COLUMNS = [field for field in RequestRecord._meta.concrete_fields if not field.primary_key]
-# The others hold text and whole numbers, which `_row` has fitted to their columns.
-_ADAPTED = (models.DateTimeField, models.DecimalField, models.JSONField)
-
-
-def _insert(rows: list[RequestRecord]) -> None:
-    """One statement for every group: bulk_create would write and parse another one for each, which takes
-    longer than the rows do.
-    """
-    quote = connection.ops.quote_name
-    names = ", ".join(quote(str(field.column)) for field in _COLUMNS)
-    places = ", ".join(["%s"] * len(_COLUMNS))
-    table = quote(RequestRecord._meta.db_table)
-    values = [[_stored_value(row, field) for field in _COLUMNS] for row in rows]
-    with connection.cursor() as cursor:
-        cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", values)  # noqa: S608 - names of ours
-
-
-def _stored_value(row: RequestRecord, field: models.Field[Any, Any]) -> Any:
-    value = getattr(row, field.attname)
-    return field.get_db_prep_save(value, connection) if isinstance(field, _ADAPTED) else value
-
-
-def _row(record: Record, prices: PriceBook) -> RequestRecord:
-    tokens = record.tokens
-    return RequestRecord(
-        request_id=_text(record.request_id, 120),
-        requested_at=record.requested_at,
-        account_id=_text(record.account_id, 200),
-        api_key_id=record.api_key_id,
-        client=_text(record.client, 200),
-        client_address=_text(record.client_address, 64),
-        path=_text(record.path, 200),
-        transport=_text(record.transport, 12),
-        conversation=_text(record.conversation, 200),
-        model=_text(record.model, 120),
-        reasoning_effort=None if record.reasoning_effort is None else _text(record.reasoning_effort, 20),
-        service_tier=_text(record.service_tier, 20),
-        status=_text(record.status, 12),
-        status_code=_count(record.status_code, _SMALL),
-        error_code=None if record.error_code is None else _text(record.error_code, 80),
-        error_message=_text(record.error_message, 2000),
-        input_tokens=_count(tokens.input, _TOKENS),
-        cached_input_tokens=_count(tokens.cached_input, _TOKENS),
-        output_tokens=_count(tokens.output, _TOKENS),
-        reasoning_tokens=_count(tokens.reasoning, _TOKENS),
-        cost_usd=prices.cost_usd(record.model, tokens, record.service_tier),
-        latency_ms=_count(record.latency_ms, _INTEGER),
-        first_token_ms=_count(record.first_token_ms, _INTEGER),
-        split={} if record.split is None else {name: round(ms, 2) for name, ms in record.split.named()},
-        attempts=[_clean(asdict(attempt)) for attempt in record.attempts],
-        routing=_clean(record.routing),
-    )
-
-
-def _text(value: str, size: int | None = None) -> str:
-    # PostgreSQL refuses NUL in text, and half a surrogate pair cannot be encoded at all: JSON may bring both.
-    return value.encode("utf-8", "replace").decode().replace("\x00", "")[:size]
-
-
-def _count(value: int | None, most: int) -> int | None:
-    """None, "unknown", for what its column cannot hold: the row is worth more than the number."""
-    return value if value is not None and 0 <= value <= most else None
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
-    return value
