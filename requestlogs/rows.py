@@ -83,7 +83,7 @@ def row_of(record: Record, prices: PriceBook) -> Row:
         cost_usd=prices.cost_usd(record.model, tokens, record.service_tier),
         latency_ms=_count(record.latency_ms, _INTEGER),
         first_token_ms=_count(record.first_token_ms, _INTEGER),
-        split=_json({} if record.split is None else {name: round(ms, 2) for name, ms in record.split.named()}),
+        split=_json({name: round(ms, 2) for name, ms in record.split.named()} if record.split else {}),
         attempts=_json(record.attempts),
         routing=_json(record.routing),
     )

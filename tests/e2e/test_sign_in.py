@@ -26,7 +26,7 @@ class Authenticator:
         self._step = 0
 
     def code(self) -> str:
-        """One that was not given yet and counts for a whole step yet: the step may end on its way to the server."""
+        """One that was not given yet and counts for a whole step yet: this one may end on the code's way."""
         present = int(time.time()) // codes.STEP_S
         self._step = max(self._step + 1, present)
         assert self._step <= present + codes.TOLERANCE_STEPS, "too many codes at once"
