@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -14,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.load import Measured
-from benchmarks.processes import ROOT, MemoryWatch, cpu_s, pinned
+from benchmarks.measuring import measure
+from benchmarks.processes import ROOT
+from benchmarks.soak import soak
 from benchmarks.targets import BARE, OURS, Extras, Target, all_targets
 from benchmarks.workloads import BURST, EVENTS_OF_ANSWER, SCALES, SINGLE, WORKLOADS, Workload
 
@@ -42,22 +42,6 @@ Results = dict[tuple[str, str], Figures]
 
 def p99(values: Sequence[float]) -> float:
     return sorted(values)[max(0, -(-99 * len(values) // 100) - 1)]
-
-
-def measure(target: Target, workload: Workload, scale: float) -> tuple[Measured, float, float]:
-    """The load generator's figures, the server's CPU seconds, and what its memory grew by in KB."""
-    before = cpu_s(target.pid)
-    command = [
-        sys.executable, "-m", "benchmarks.load", "--url", target.url(workload),
-        "--workload", workload.name, "--scale", str(scale),
-        *(part for header in target.headers for part in ("--header", header)),
-    ]  # fmt: skip
-    with MemoryWatch(target.pid) as memory:
-        output = subprocess.run(pinned(command, 1), cwd=ROOT, check=True, capture_output=True).stdout
-    found = Measured(**json.loads(output))
-    if found.failed:
-        raise SystemExit(f"{target.name}: {found.failed} of {len(found.first_s)} answers were incomplete")
-    return found, cpu_s(target.pid) - before, memory.grown_kib * 1.024
 
 
 def note(figures: Figures, target: Target, workload: Workload, scale: float) -> None:
@@ -111,6 +95,12 @@ def options() -> argparse.Namespace:
         help="fill a folder with so many requests first (a million: 4 minutes)",
     )
     parser.add_argument("--litellm", type=Path, help="the program litellm of an install with its proxy")
+    parser.add_argument(
+        "--soak",
+        type=int,
+        metavar="MINUTES",
+        help="instead: codexproxy's memory, minute by minute, while conversations come and go",
+    )
     return parser.parse_args()
 
 
@@ -129,6 +119,9 @@ def main() -> None:
     workloads = [each for each in WORKLOADS if each.name in names]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if chosen.soak:
+            soak(folder, chosen.soak)
+            return
         over = filled(folder / "filled", chosen.growth) if chosen.growth else chosen.filled
         with all_targets(folder, Extras(over, chosen.litellm)) as targets:
             if chosen.targets:

@@ -25,6 +25,8 @@ class Measured:
     failed: int = 0
 
 
+# In a header: the request's number takes its place.
+_NUMBER = b"{n}"
 _SENT = re.compile(rb'"sent": ?"(\d{7}\.\d{6})"')
 
 
@@ -45,9 +47,10 @@ async def run(url: str, headers: dict[str, str], workload: Workload) -> Measured
 
     async def worker() -> None:
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 20)
-        for _ in left:
+        for number in left:
+            sent = request.replace(_NUMBER, b"%d" % number, 1)
             began = time.perf_counter()
-            writer.write(request)
+            writer.write(sent)
             status = int((await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
             first = await reader.readuntil(b"\r\n")
             measured.first_s.append(time.perf_counter() - began)

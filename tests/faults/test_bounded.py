@@ -22,7 +22,11 @@ MIB = 1024 * 1024
 IDLE_MIB, OPEN_STREAMS, OPEN_MIB = 150, 200, 300
 # What is filled once is full after the first part: caches, pools of connections, the allocator's own.
 WARM_UP_S = 10
-SOAK_S = [25, pytest.param(1800, marks=[pytest.mark.full, pytest.mark.timeout(2400)])]
+# With the warm-up two minutes.
+SOAK_S = [
+    pytest.param(110, marks=pytest.mark.timeout(300)),
+    pytest.param(1800, marks=[pytest.mark.full, pytest.mark.timeout(2400)]),
+]
 GROWTH_MIB = 12
 
 
