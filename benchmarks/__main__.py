@@ -92,7 +92,7 @@ def options() -> argparse.Namespace:
         "--growth",
         type=int,
         metavar="ROWS",
-        help="fill a folder with so many requests first (a million: 4 minutes)",
+        help="fill a folder with so many requests first (a million: 3 minutes)",
     )
     parser.add_argument("--litellm", type=Path, help="the program litellm of an install with its proxy")
     parser.add_argument(
