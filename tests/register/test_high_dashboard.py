@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
@@ -29,10 +30,23 @@ from usage.windows import Sample, WindowReading
 @pytest.mark.django_db(transaction=True)
 def test_h5_twenty_first_requests_at_once_get_the_same_settings() -> None:
     Settings.objects.all().delete()
+    # As many as the pool of connections has room for at once.
+    first_ones, nobody_has_found_any = iter(range(8)), threading.Barrier(8, timeout=20)
 
     def ask(number: int) -> tuple[int, bytes]:
+        looked = []
+
+        def all_look_first(execute: Any, sql: str, *rest: Any) -> Any:
+            result = execute(sql, *rest)
+            if not looked and sql.startswith("SELECT") and Settings._meta.db_table in sql:
+                looked.append(sql)
+                if next(first_ones, None) is not None:
+                    nobody_has_found_any.wait()
+            return result
+
         try:
-            answer = browser().get("/api/settings")
+            with connections["default"].execute_wrapper(all_look_first):
+                answer = browser().get("/api/settings")
             return answer.status_code, answer.content
         finally:
             connections.close_all()

@@ -6,6 +6,7 @@ import json
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,8 @@ def test_m4_without_collected_files_it_serves_all_the_same(settings: Any, tmp_pa
         assert browser().get("/health").status_code == 200
         assert browser().get("/").headers["Location"] == "/admin/"
         assert browser().get("/admin/").status_code == 200
+        with closing(browser().get("/static/admin/css/base.css")) as styles:
+            assert styles.status_code == 200
 
 
 # --- M5: a conversation that goes on stays young --------------------------------------------------
