@@ -18,6 +18,7 @@ from accounts.models import Account, SignInFlow
 from proxy.simulator import RefreshRefused, Simulator
 from tests.accounts.signing_in import exchanges, redirect_after
 from tests.builders import make_account
+from tests.e2e.server import port_for_later
 
 LIST = "/admin/accounts/account/"
 ADD = f"{LIST}add/"
@@ -30,8 +31,7 @@ Status = SignInFlow.Status
 
 @pytest.fixture(autouse=True)
 def listening(settings: Any) -> Iterator[None]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        settings.CALLBACK_PORT = listener.getsockname()[1]
+    settings.CALLBACK_PORT = port_for_later()
     callback_listener.shared.cache_clear()
     yield
     SignInFlow.objects.all().delete()

@@ -17,6 +17,7 @@ from accounts.models import Account, SignInFlow
 from proxy.simulator import Simulator
 from tests.accounts.signing_in import exchanges, redirect_after
 from tests.builders import make_account
+from tests.e2e.server import port_for_later
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,8 +29,7 @@ START, STATUS, COMPLETE, MANUAL = (
 @pytest.fixture(autouse=True)
 def listening(settings: Any) -> Iterator[None]:
     """A port of the test's own; at the end nobody is awaited and the listener closes."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        settings.CALLBACK_PORT = listener.getsockname()[1]
+    settings.CALLBACK_PORT = port_for_later()
     callback_listener.shared.cache_clear()
     yield
     SignInFlow.objects.all().delete()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,17 @@ def until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def port_for_later() -> int:
+    """For a listener that opens later: free, and below the ports of outgoing connections.
+
+    One of those, even one that ended within the last minute, would keep the listener from its port.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def write_auth_files(folder: Path, accounts: Iterable[SimAccount]) -> list[str]:

@@ -15,7 +15,7 @@ from proxy.simulator import Simulator
 from tests.accounts.signing_in import redirect_after
 from tests.e2e.asking import Answer, ask, send
 from tests.e2e.conftest import Start
-from tests.e2e.server import SERVE, Server, free_port, until
+from tests.e2e.server import SERVE, Server, port_for_later, until
 
 XSS = "%3Cscript%3Ealert(1)%3C/script%3E"
 
@@ -65,7 +65,7 @@ def is_free(port: int) -> bool:
 
 @pytest.fixture
 def port() -> int:
-    return free_port()
+    return port_for_later()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.accounts.signing_in import redirect_after
 from tests.e2e.asking import ask
 from tests.e2e.browser import Surroundings
 from tests.e2e.conftest import Start
-from tests.e2e.server import Server, free_port, until, write_auth_files
+from tests.e2e.server import Server, port_for_later, until, write_auth_files
 
 LIST = "/admin/accounts/account/"
 ADD = f"{LIST}add/"
@@ -24,7 +24,7 @@ ADD = f"{LIST}add/"
 @pytest.fixture
 def started(sim: Simulator, serve: Start) -> Server:
     """A server that knows no account; the simulator knows Ann, at home and at work, and Bob."""
-    server = serve(CODEXPROXY_CALLBACK_PORT=str(free_port()))
+    server = serve(CODEXPROXY_CALLBACK_PORT=str(port_for_later()))
     sim.add_account("ann", email="ann@example.com")
     sim.add_account("ann-at-work", email="ann@example.com", workspace="laboratory", person="ann")
     sim.add_account("bob", email="bob@example.com", plan="pro")

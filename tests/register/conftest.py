@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.simulator import Simulator, running
-from tests.e2e.server import Server, free_port
+from tests.e2e.server import Server, port_for_later
 from tests.register.pool import REVERSE_PROXY, Pool
 
 
@@ -19,7 +19,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
             "CODEXPROXY_UPSTREAM_BASE_URL": f"{upstream.base_url}/backend-api",
             "CODEXPROXY_AUTH_BASE_URL": upstream.base_url,
             "CODEXPROXY_TRUSTED_PROXIES": REVERSE_PROXY,
-            "CODEXPROXY_CALLBACK_PORT": str(free_port()),
+            "CODEXPROXY_CALLBACK_PORT": str(port_for_later()),
         }
         server = Server(tmp_path_factory.mktemp("register") / "served", environment)
         try:
