@@ -132,6 +132,7 @@ def _count(value: int | None, most: int) -> int | None:
 
 
 def _json(value: Any) -> str:
+    # An escaped NUL is refused by PostgreSQL too; both are rare, so that the slow way is taken only for them.
     try:
         encoded = msgspec.json.encode(value)
     except UnicodeEncodeError:
