@@ -15,7 +15,7 @@ from codexproxy.admin_base import duration_words, status_badge, windows_of
 from proxy.explain import Verdict, explained
 from proxy.models import Settings
 from proxy.routing import Ask
-from proxy.runtime import candidates_now
+from proxy.runtime import candidates_now, catch_up
 
 # Enough to say "about 40 percent", for a page that is read again every ten seconds.
 _DRAWS = 100
@@ -50,6 +50,7 @@ def account_cards(accounts: list[Account], settings: Settings, now: datetime) ->
 
 def _standings(accounts: list[Account], settings: Settings, now: datetime) -> dict[str, Standing]:
     ask = Ask(strategy=settings.routing_strategy, prefer_earlier_reset=settings.prefer_earlier_reset)
+    catch_up()
     found = explained(candidates_now(accounts), ask, now.timestamp(), draws=_DRAWS)
     return {verdict.candidate.account_id: standing(verdict, now) for verdict in found.verdicts}
 

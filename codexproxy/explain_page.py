@@ -18,7 +18,7 @@ from proxy.key_selectors import key_view
 from proxy.keys import KeyView
 from proxy.models import ApiKey, Settings, Strategy
 from proxy.routing import Ask, Window
-from proxy.runtime import pool_now
+from proxy.runtime import catch_up, pool_now
 from proxy.selectors import remembered_conversation
 from proxy.settings_services import settings_get
 from requestlogs.selectors import recent_models
@@ -63,6 +63,7 @@ def explain_page(request: HttpRequest) -> HttpResponse:
     form.is_valid()
     now = timezone.now()
     asked = _asked(form.cleaned_data, settings, now)
+    catch_up()
     candidates, plans_without = pool_now(asked.model)
     ask = replace(asked.ask, plans_without_model=plans_without)
     explanation = explained(candidates, ask, now.timestamp())

@@ -93,6 +93,8 @@ RECALL_TIMEOUT_S = 1.0
 RECALL_PAUSE_S = 5.0
 
 SNAPSHOT_POLL_S = 1.0
+# How long a page of the dashboard waits for the process to know what the database says.
+CATCH_UP_S = 2.0
 # How long processes are told of conversations that were taken off their accounts.
 PURGED_SINCE_S = 600.0
 AFFINITY_FLUSH_S = 1.0

@@ -321,6 +321,21 @@ def record_counts() -> dict[str, int]:
     }
 
 
+def catch_up() -> None:
+    """For a page that shows the database beside what this process knows: the two say the same.
+
+    Somebody who has just paused an account, perhaps in another process, must not read that it serves.
+    The wait is bounded; after it, the page shows what is known.
+    """
+    running = running_runtime()
+    if running is None or changes.current_version() == running.pool.version:
+        return
+    try:
+        in_runtime(Runtime.refresh_snapshot, limits.CATCH_UP_S)
+    except TimeoutError:
+        logger.warning("the accounts could not be read anew within %.0f s", limits.CATCH_UP_S)
+
+
 def pool_now(model: str) -> tuple[list[Candidate], frozenset[str]]:
     """Copies of the accounts as this process sees them, and the plans that are known to lack a model.
 
@@ -334,7 +349,7 @@ def pool_now(model: str) -> tuple[list[Candidate], frozenset[str]]:
 
 
 def candidates_now(accounts: Iterable[Account]) -> list[Candidate]:
-    """The same for a request that names no model, without a query: the accounts come with their windows."""
+    """The same for a request that names no model; the accounts come with their windows."""
     running = running_runtime()
     if running is None:
         return candidates_of(Snapshot(0, candidate_views(accounts)))
