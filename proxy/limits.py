@@ -92,7 +92,7 @@ NOTICE_DAYS = 90
 RECALL_TIMEOUT_S = 1.0
 RECALL_PAUSE_S = 5.0
 
-SNAPSHOT_POLL_S = 1.0
+SNAPSHOT_POLL_S = 0.5
 # How long a page of the dashboard waits for the process to know what the database says.
 CATCH_UP_S = 2.0
 # How long processes are told of conversations that were taken off their accounts.

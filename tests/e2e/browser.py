@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from tests.conftest import missing
 
@@ -16,6 +16,7 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
 LOOPBACK = frozenset({"localhost", "127.0.0.1"})
 WAIT_MS = 15_000
+expect.set_options(timeout=WAIT_MS)
 
 
 def find_chromium() -> str | None:

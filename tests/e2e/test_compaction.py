@@ -144,8 +144,8 @@ def test_a_client_that_leaves_ends_the_compaction(sim: Simulator, server: Server
     body = json.dumps({"model": "gpt-5.5", "input": [message("hello")]})
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
         connection.request("POST", COMPACT, body, {"Content-Type": "application/json"})
-        until(sim.responses, 5, "upstream is asked")
-    until(lambda: sim.responses()[0].closed_by_client, 5, "upstream is left")
+        until(sim.responses, 10, "upstream is asked")
+    until(lambda: sim.responses()[0].closed_by_client, 10, "upstream is left")
     assert [row[0] for row in server.wait_for_records(1)] == ["cancelled"]
     assert len(sim.responses()) == 1
 

@@ -41,13 +41,13 @@ def test_an_account_imported_over_http_serves_at_once(sim: Simulator, serve: Sta
     assert ask(server).status == 503
     imported = upload(server, json.dumps(account.auth_json()).encode())
     assert (imported.status, imported.json()["email"]) == (200, account.email)
-    until(lambda: ask(server).status == 200, 2.0, "the account serves")
+    until(lambda: ask(server).status == 200, 10, "the account serves")
 
 
 def test_an_import_by_command_reaches_the_running_server(sim: Simulator, serve: Start) -> None:
     server = serve()
     server.import_accounts([sim.add_account("late")])
-    until(lambda: ask(server).status == 200, 2.0, "the account serves")
+    until(lambda: ask(server).status == 200, 10, "the account serves")
 
 
 def test_the_catalogue_passes_whole_with_its_etag(sim: Simulator, serve: Start) -> None:
@@ -87,7 +87,7 @@ def test_a_database_in_memory_is_one_for_all(sim: Simulator, serve: Start) -> No
         return send(server, "GET", "/admin/accounts/account/")
 
     assert ["only@example.com" in answer.body.decode() for answer in at_once(10, page)] == [True] * 10
-    until(lambda: ask(server).status == 200, 2.0, "the account serves")
+    until(lambda: ask(server).status == 200, 10, "the account serves")
     assert [answer.status for answer in at_once(10, lambda number: ask(server))] == [200] * 10
     assert server.query("SELECT count(*) FROM accounts_account") == [(0,)]
 

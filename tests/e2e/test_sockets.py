@@ -158,9 +158,9 @@ def test_a_client_that_leaves_closes_the_upstream_socket(sim: Simulator, server:
     client = socket.create_connection(("127.0.0.1", server.port), timeout=10)
     handshake(client, RESPONSES)
     client.sendall(masked(frame().encode()))
-    until(lambda: len(sim.responses()) == 2, 5, "upstream is asked")
+    until(lambda: len(sim.responses()) == 2, 10, "upstream is asked")
     client.close()
-    until(lambda: sim.responses()[0].closed_by_client, 2, "the upstream socket is closed")
+    until(lambda: sim.responses()[0].closed_by_client, 10, "the upstream socket is closed")
     assert [row[0] for row in server.wait_for_records(1)] == ["cancelled"]
 
 

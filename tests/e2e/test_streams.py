@@ -55,7 +55,7 @@ def test_a_client_that_leaves_before_any_answer_does_too(sim: Simulator, serve: 
     server = serve()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
         client.sendall(raw_request(turn()))
-        call = until(lambda: next(iter(sim.responses()), None), 5.0, "the upstream is asked")
+        call = until(lambda: next(iter(sim.responses()), None), 10, "the upstream is asked")
     until(lambda: call.closed_by_client, 1.0, "the upstream is closed")
     assert [row[0] for row in server.wait_for_records(1)] == ["cancelled"]
 
@@ -106,7 +106,7 @@ def test_while_it_drains_it_is_not_ready(sim: Simulator, serve: Start) -> None:
     with closing(connection):
         assert response.read1(65536)
         server.terminate()
-        until(lambda: server.readiness() != 200, 2.0, "readiness is off")
+        until(lambda: server.readiness() != 200, 10, "readiness is off")
         assert types_of(events_of(response.read()))[-1] == "response.completed"
     assert server.wait() == 0, server.log
 

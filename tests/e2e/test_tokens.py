@@ -98,7 +98,7 @@ def test_a_refresher_killed_before_it_stored_the_token_ends_in_a_sign_in(
     assert _status(second) == "reauth_required"
     assert upload(second, json.dumps(account.auth_json()).encode()).status == 200
     assert _status(second) == "active"
-    until(lambda: ask(second).status == 200, 5.0, "the account serves again")
+    until(lambda: ask(second).status == 200, 10, "the account serves again")
     assert second.stop() == 0
 
 

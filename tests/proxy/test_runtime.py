@@ -9,7 +9,6 @@ import pytest
 from accounts.models import Account, ConfigVersion
 from codexproxy.db import DatabaseThread
 from proxy.affinity import Ages
-from proxy.routing import Candidate
 from proxy.runtime import Runtime, candidates_now, catch_up, runtime, stop_runtime
 from proxy.settings_services import settings_update
 from tests.builders import make_account
@@ -39,18 +38,21 @@ async def test_changed_settings_reach_conversations_and_upstream() -> None:
 async def test_a_page_read_right_after_another_process_s_change_shows_it() -> None:
     operator = DatabaseThread("operator")
 
-    def changed_elsewhere() -> list[Candidate]:
+    def known() -> list[str]:
+        return [candidate.status for candidate in candidates_now(())]
+
+    def changed_elsewhere() -> list[str]:
         # Nothing tells this process of it: it would ask a second later.
         Account.objects.update(status=Account.Status.PAUSED)
         ConfigVersion.objects.update_or_create(pk=1, defaults={"version": 1000})
         catch_up()
-        return candidates_now(())
+        return known()
 
     await operator.run(make_account)
     await runtime()
     try:
-        assert [candidate.status for candidate in await operator.run(partial(candidates_now, ()))] == ["active"]
-        assert [candidate.status for candidate in await operator.run(changed_elsewhere)] == ["paused"]
+        assert await operator.run(known) == ["active"]
+        assert await operator.run(changed_elsewhere) == ["paused"]
     finally:
         await stop_runtime()
         operator.close()

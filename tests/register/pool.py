@@ -41,7 +41,7 @@ class Pool:
 
     def until_models(self, status: int) -> None:
         """Waits until every keyless client of this machine is answered so: a change has arrived."""
-        until(lambda: self.send("GET", "/v1/models").status == status, 5.0, f"/v1/models answers {status}")
+        until(lambda: self.send("GET", "/v1/models").status == status, 10, f"/v1/models answers {status}")
 
     def account(self, *replies: Reply) -> Member:
         """One more, which answers so, and a key for it alone."""
@@ -66,7 +66,7 @@ class Pool:
         made = self.send("POST", "/api/api-keys/", fields)
         assert made.status == 200, made.body
         member = Member(self, account, account_id, made.json())
-        until(lambda: member.send("GET", "/v1/models").status == 200, 5.0, "the key is known")
+        until(lambda: member.send("GET", "/v1/models").status == 200, 10, "the key is known")
         account.script(*replies)
         return member
 
@@ -101,13 +101,13 @@ class Member:
     def state(self, expected: str) -> tuple[Any, ...]:
         """(status, reset_at, reason) in the database, once it is as expected."""
         sql = "SELECT status, reset_at, status_reason FROM accounts_account WHERE id = ?"
-        until(lambda: self._pool.server.query(sql, self.id)[0][0] == expected, 5.0, f"it is {expected}")
+        until(lambda: self._pool.server.query(sql, self.id)[0][0] == expected, 10, f"it is {expected}")
         return self._pool.server.query(sql, self.id)[0]
 
     def record(self, column: str) -> Any:
         """Of its newest request, once it is written."""
         sql = f"SELECT {column} FROM requestlogs_requestrecord WHERE api_key_id = ? ORDER BY id DESC"
-        rows = until(lambda: self._pool.server.query(sql, self._key_id), 5.0, "the record is written")
+        rows = until(lambda: self._pool.server.query(sql, self._key_id), 10, "the record is written")
         # SQLite keeps JSON as text.
         return json.loads(rows[0][0]) if column == "attempts" and isinstance(rows[0][0], str) else rows[0][0]
 

@@ -50,7 +50,7 @@ def test_c1_what_one_connection_writes_all_others_see(in_memory: tuple[Simulator
     def ask(number: int = 0) -> int:
         return send(server, "POST", "/v1/responses", asked, headers).status
 
-    until(lambda: ask() == 200, 5.0, "the account serves")
+    until(lambda: ask() == 200, 10, "the account serves")
     with ThreadPoolExecutor(10) as threads:
         assert list(threads.map(ask, range(10))) == [200] * 10
     assert not any(

@@ -66,7 +66,7 @@ def test_d2_a_required_code_is_asked_for_at_the_pool_s_figures_too(tmp_path: Pat
         phone = enrol_over_json(server)
         assert send(server, "GET", FIGURES).status == 200
         assert send(server, "PUT", "/api/settings", b'{"totpRequiredOnLogin": true}', JSON).status == 200
-        until(lambda: send(server, "GET", FIGURES).status == 401, 5.0, "a code is asked for")
+        until(lambda: send(server, "GET", FIGURES).status == 401, 10, "a code is asked for")
         assert send(server, "GET", FIGURES).json()["error"]["code"] == "totp_required"
         code = f'{{"code": "{phone.code()}"}}'.encode()
         verified = send(server, "POST", VERIFY, code, JSON)

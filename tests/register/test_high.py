@@ -171,7 +171,7 @@ def test_h2_the_error_object_is_kept_and_the_pool_s_limits_go_along(pool: Pool) 
 def test_h2_nobody_to_ask_is_a_503(pool: Pool) -> None:
     member = pool.account()
     assert pool.send("POST", f"/api/accounts/{member.id}/pause").status == 200
-    until(lambda: member.respond().status != 200, 5.0, "the pause is known")
+    until(lambda: member.respond().status != 200, 10, "the pause is known")
     for answer in (member.chat(), member.respond()):
         assert (answer.status, answer.error["code"]) == (503, "no_accounts")
 
