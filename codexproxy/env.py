@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -38,6 +39,14 @@ def number(name: str, default: float) -> float:
         return float(value)
     except ValueError:
         raise SettingError(f"{PREFIX}{name} must be a number, not {value!r}") from None
+
+
+def choice(name: str, allowed: Sequence[str]) -> str:
+    """One of `allowed`, of which the first is the default."""
+    value = text(name, allowed[0])
+    if value not in allowed:
+        raise SettingError(f"{PREFIX}{name} must be one of {', '.join(allowed)}, not {value!r}")
+    return value
 
 
 def names(name: str) -> list[str]:

@@ -10,10 +10,12 @@ from django.templatetags.static import static
 
 from codexproxy import VERSION, env
 from codexproxy.crypto import create_key_file
-from codexproxy.logging import CONFIG as LOGGING  # noqa: F401
+from codexproxy.logging import FORMATS, logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = env.data_dir()
+
+LOGGING = logging_config(env.choice("LOG_FORMAT", FORMATS))
 
 UPSTREAM_BASE_URL = env.base_url("UPSTREAM_BASE_URL", "https://chatgpt.com/backend-api")
 AUTH_BASE_URL = env.base_url("AUTH_BASE_URL", "https://auth.openai.com")

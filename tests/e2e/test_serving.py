@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from proxy.simulator import Simulator
+from proxy.simulator import RefreshRefused, Simulator
 from tests.e2e.asking import Answer, ask, at_once, send, upload
 from tests.e2e.conftest import Start
 from tests.e2e.server import Server, until
@@ -98,6 +98,21 @@ def test_a_second_start_is_quick(sim: Simulator, serve: Start) -> None:
     began = time.monotonic()
     first.start()
     assert time.monotonic() - began < 5.0
+
+
+def test_a_log_of_json_is_an_object_in_each_line_and_names_the_request(sim: Simulator, serve: Start) -> None:
+    account = sim.add_account("only")
+    server = serve(CODEXPROXY_LOG_FORMAT="json")
+    account.end_access()
+    account.script_refresh(RefreshRefused.server_error())
+    assert ask(server, **{"x-request-id": "rid-1"}).status == 503
+    assert server.stop() == 0
+    lines = [
+        json.loads(line) for line in server.log.splitlines() if not line.startswith("codexproxy is ready")
+    ]
+    (told,) = (line for line in lines if line["request_id"] == "rid-1")
+    assert (told["level"], told["logger"]) == ("WARNING", "accounts.tokens")
+    assert "the token was not refreshed" in told["message"] and told["time"].endswith("+00:00")
 
 
 def test_the_dashboard_is_open_and_shows_the_request(sim: Simulator, serve: Start) -> None:

@@ -21,6 +21,7 @@ from codexproxy import asgi
 from codexproxy.errors import DashboardError
 from codexproxy.logging import request_id
 from proxy import runtime as runtimes
+from proxy.simulator import RefreshRefused
 from requestlogs.models import RequestRecord
 from tests.accounts.test_api import to_raise
 from tests.builders import make_account, make_auth_json
@@ -47,6 +48,23 @@ def test_m1_a_stream_keeps_its_id_to_the_end(pool: Pool) -> None:
     for given in ("rid-first", "rid-second"):
         assert member.respond_with({"x-request-id": given}, stream=True).status == 200
         until(lambda given=given: member.record("request_id") == given, 10, "its record has its id")
+
+
+def test_m1_a_line_of_the_log_names_its_own_request(pool: Pool) -> None:
+    members = {"rid-one": pool.unrefreshed(), "rid-other": pool.unrefreshed()}
+    for member in members.values():
+        member.account.end_access()
+        member.account.script_refresh(RefreshRefused.server_error())
+    with ThreadPoolExecutor(2) as clients:
+        # Both at once, so that one could take the other's.
+        told = [
+            clients.submit(member.respond_with, {"x-request-id": given}, stream=True)
+            for given, member in members.items()
+        ]
+        assert [each.result().status for each in told] == [401, 401]
+    for given, member in members.items():
+        (line,) = (line for line in pool.server.log.splitlines() if f"account {member.id}: the token" in line)
+        assert f" [{given}] " in line
 
 
 # --- M2: what an error carries is kept ------------------------------------------------------------
