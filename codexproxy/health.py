@@ -12,18 +12,6 @@ from codexproxy.crypto import EncryptionKeyError, key_ring
 from proxy.runtime import record_counts
 
 _draining = False
-# How many processes of this server share the port.
-_processes = 1
-
-
-def served_by(count: int) -> None:
-    """Told before they are made, so that each of them knows."""
-    global _processes
-    _processes = count
-
-
-def processes() -> int:
-    return _processes
 
 
 def begin_drain() -> None:

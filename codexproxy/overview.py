@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account
-from codexproxy import VERSION, gate, health
+from codexproxy import VERSION, gate, health, processes
 from codexproxy.account_cards import account_cards
 from codexproxy.admin_base import UNKNOWN, compact, duration_words, time_cell
 from codexproxy.attention import notices
@@ -67,7 +67,7 @@ def _strip(accounts: list[Account], settings: Settings, now: datetime) -> list[s
 
 
 def _process_words() -> str:
-    count = health.processes()
+    count = processes.count()
     return "1 process" if count == 1 else f"{count} processes"
 
 

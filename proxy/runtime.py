@@ -18,6 +18,7 @@ from django.db import DatabaseError, connection
 from accounts import changes
 from accounts.models import Account
 from accounts.tokens import TokenRefresher
+from codexproxy import processes
 from codexproxy.db import DatabaseThread
 from codexproxy.http import HttpClient
 from codexproxy.tasks import spawn
@@ -113,7 +114,7 @@ class Runtime:
         self._limited: set[int] = set()
         # After a look-up that failed there is none for a while.
         self._recalls_from = 0.0
-        self._shares_conversations = connection.vendor != "sqlite"
+        self._shares_conversations = connection.vendor != "sqlite" or processes.count() > 1
 
     def begin_drain(self) -> None:
         self.is_draining = True
@@ -182,6 +183,11 @@ class Runtime:
             return
         if entry is not None:
             self.affinity.load(key, entry)
+
+    async def share(self) -> None:
+        """What was just assigned is written now where another process may be asked next."""
+        if self._shares_conversations:
+            await self._store_changed_conversations()
 
     async def refresh_snapshot(self) -> None:
         snapshot = await self.threads.snapshots.run(load_snapshot)

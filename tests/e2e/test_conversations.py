@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from proxy.simulator import Fail, Ok, SimAccount, Simulator, ToolCall, encrypted_content, encrypted_owner
-from tests.e2e.asking import ask, message, turn
+from tests.e2e.asking import ask, at_once, message, turn
 from tests.e2e.conftest import Start
-from tests.e2e.server import Server
+from tests.e2e.server import SERVE, Server, until
 
 SESSION = "01a205a7-f3a7-7281-aaf5-009f4e6df866"
 HOUR_S = 3600
@@ -115,3 +115,23 @@ def test_a_conversation_stays_with_its_account(sim: Simulator, server: Server) -
     for number in range(6):
         assert ask(server, turn(message(str(number))), SESSION).status == 200
     assert len({call.account_id for call in sim.responses()}) == 1
+
+
+def test_two_workers_on_one_sqlite_know_each_other_s_conversations(sim: Simulator, prepared: Start) -> None:
+    for name in ("ada", "bob", "cid"):
+        sim.add_account(name)
+    server = prepared()
+    server.start((*SERVE, "--port", str(server.port), "--workers", "2"))
+    sessions = [f"conversation-{number}" for number in range(4)]
+    for session in sessions:
+        assert ask(server, session=session).status == 200
+    stored = "SELECT count(*) FROM proxy_stickysession"
+    until(lambda: server.query(stored)[0][0] == len(sessions), 10, "the other worker can look them up")
+    # On connections of their own, side by side, so that both workers get some of each.
+    answers = at_once(48, lambda number: ask(server, session=sessions[number % 4]))
+    assert {answer.status for answer in answers} == {200}
+    owners: dict[str, set[str | None]] = {}
+    for call in sim.responses():
+        owners.setdefault(call.headers["session-id"], set()).add(call.account_id)
+    assert {session: len(found) for session, found in owners.items()} == dict.fromkeys(sessions, 1)
+    assert server.stop() == 0

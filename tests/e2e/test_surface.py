@@ -12,9 +12,9 @@ import pytest
 
 from proxy.simulator import Fail, Simulator
 from proxy.simulator.files import TRANSCRIBED
-from tests.e2e.asking import Answer, ask, message, multipart, send, turn
+from tests.e2e.asking import Answer, ask, at_once, message, multipart, send, turn
 from tests.e2e.conftest import Start
-from tests.e2e.server import Server
+from tests.e2e.server import SERVE, Server
 from tests.e2e.test_keys import make_key
 
 FILES = "/backend-api/files"
@@ -63,6 +63,23 @@ def test_a_file_is_finished_and_used_with_its_account_even_after_a_restart(
     refused = ask(server, turn(given))
     assert (refused.status, refused.error["type"]) == (429, "usage_limit_reached")
     assert sim.violations == []
+
+
+def test_a_file_is_known_to_every_worker_at_once(sim: Simulator, prepared: Start) -> None:
+    for name in ("ada", "bob", "cid"):
+        sim.add_account(name)
+    server = prepared()
+    server.start((*SERVE, "--port", str(server.port), "--workers", "2"))
+    for _ in range(3):
+        file_id = uploaded(server)
+        owner = sim.journal[-1].account_id
+        sim.journal.clear()
+        given = {"type": "message", "role": "user", "content": [{"type": "input_file", "file_id": file_id}]}
+        # On connections of their own, side by side, so that both workers get some.
+        answers = at_once(12, lambda _, given=given: ask(server, turn(given)))  # type: ignore[misc]
+        assert {answer.status for answer in answers} == {200}
+        assert {call.account_id for call in sim.responses()} == {owner}
+    assert server.stop() == 0
 
 
 def test_a_file_that_nobody_knows_is_upstreams_to_refuse(sim: Simulator, server: Server) -> None:

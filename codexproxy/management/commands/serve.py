@@ -21,7 +21,7 @@ from django.db import connection, connections
 
 from accounts.encryption_check import verify_key
 from accounts.models import EncryptionKeyFingerprint
-from codexproxy import checks, demo, exposure, health
+from codexproxy import checks, demo, exposure, processes
 from codexproxy.crypto import EncryptionKeyError
 from codexproxy.sqlite_recovery import damage, is_worth_checking
 from codexproxy.supervisor import CannotListen, Supervisor, bind, raise_file_limit
@@ -61,7 +61,7 @@ class Command(BaseCommand):
                 _leave(code)
             return
         announce(*address)
-        health.served_by(workers)
+        processes.served_by(workers)
         with tempfile.TemporaryDirectory(prefix="codexproxy-metrics-") as folder:
             metrics.share_between_processes(Path(folder))
             supervisor = Supervisor(workers, listening, lambda: work(listening, None), metrics.forget_process)
