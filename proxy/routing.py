@@ -72,6 +72,10 @@ class Candidate:
     def is_limited(self) -> bool:
         return self.status in ("rate_limited", "quota_exceeded")
 
+    def is_backing_off(self, now: float) -> bool:
+        # An error that is still to come was seen before the clock was set back: nobody waits for that hour.
+        return self.last_error_at <= now < self.backoff_until()
+
     def backoff_until(self) -> float:
         """When errors in a row stop keeping the account out; 0 when they do not."""
         over = self.error_count - limits.ERRORS_BEFORE_BACKOFF
@@ -225,7 +229,7 @@ def choose(pool: Iterable[Candidate], ask: Ask, now: float, rng: random.Random) 
         why_not = obstacle(candidate, ask, now)
         if why_not is not None:
             passed.append(why_not)
-        elif candidate.backoff_until() > now:
+        elif candidate.is_backing_off(now):
             backing_off.append(candidate)
         else:
             able.append(candidate)

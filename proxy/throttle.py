@@ -23,7 +23,8 @@ class FailureThrottle:
     def wait_s(self, address: Address | None, now: float) -> float:
         """How long until the next try counts again; 0 when it counts now."""
         times = self._known.get(_bucket(address))
-        if times is None or len(times) < self._failures:
+        if times is None or len(times) < self._failures or times[0] > now:
+            # What is still to come was seen before the clock was set back.
             return 0.0
         return max(0.0, times[0] + self._period_s - now)
 

@@ -42,7 +42,8 @@ def admit(kind: str, address: str, *, now: datetime) -> Try:
 
 
 def _refuse_after(count: int, kind: str, network: str, now: datetime) -> None:
-    same = Try.objects.filter(kind=kind, network=network, at__gt=now - PERIOD)
+    # What is still to come, by more than clocks may differ, was tried before this clock was set back.
+    same = Try.objects.filter(kind=kind, network=network, at__gt=now - PERIOD, at__lt=now + PERIOD)
     newest = list(same.order_by("-at").values_list("at", flat=True)[:count])
     if len(newest) == count:
         oldest = newest[-1]
