@@ -23,8 +23,10 @@ ADDRESS = ipaddress.ip_address("192.0.2.1")
 @pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S])
 def test_an_account_that_cools_down_is_asked_again(jump_s: float) -> None:
     plane = DataPlane(view("a"), view("b"))
+    member = plane.pool.member("a")
+    assert member is not None
     for _ in range(5):
-        plane.pool.learn(plane.pool.member("a"), FAILURE)
+        plane.pool.learn(member, FAILURE)
     assert [passed.reason for passed in plane.pool.choose(Ask()).passed_over] == ["cooling down after errors"]
     plane.clock.now += jump_s
     assert plane.pool.choose(Ask()).passed_over == ()
