@@ -18,7 +18,7 @@ RIGHT = {
     "underscores": "underscores_in_headers on;",
     "upgrade": "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;"
     ' proxy_set_header Connection "upgrade";',
-    "host": "proxy_set_header Host $host:$server_port;",
+    "host": "proxy_set_header Host $http_host;",
     "client": "proxy_set_header X-Forwarded-For $remote_addr;",
     "bodies": "client_max_body_size 128m;",
     "patience": "proxy_read_timeout 900s;",
