@@ -21,7 +21,7 @@ from proxy.simulator import SimAccount
 from tests.conftest import ROOT
 from tests.e2e.database import make_database
 
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
 POLL_S = 0.02
 SERVE = ("manage.py", "serve")
@@ -118,6 +118,11 @@ class Server:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self, command: tuple[str, ...] | None = None) -> Server:
+        self.launch(command)
+        return self.started()
+
+    def launch(self, command: tuple[str, ...] | None = None) -> None:
+        """Without waiting for it."""
         arguments = command or (*SERVE, "--port", str(self.port))
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -128,6 +133,8 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    def started(self) -> Server:
         until(self._is_ready, READY_TIMEOUT_S, "the server is ready")
         return self
 

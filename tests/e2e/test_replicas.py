@@ -45,12 +45,15 @@ class Replicas:
         )
 
 
+def shared(url: str) -> dict[str, str]:
+    return {"CODEXPROXY_DATABASE_URL": url, "CODEXPROXY_ENCRYPTION_KEY": Fernet.generate_key().decode()}
+
+
 @pytest.fixture
 def replicas(sim: Simulator, prepared: Start, tmp_path: Path) -> Iterator[Replicas]:
     with postgres() as url:
         settings = {
-            "CODEXPROXY_DATABASE_URL": url,
-            "CODEXPROXY_ENCRYPTION_KEY": Fernet.generate_key().decode(),
+            **shared(url),
             "CODEXPROXY_TRUSTED_PROXIES": "127.0.0.1/32",
             "CODEXPROXY_USAGE_REFRESH_INTERVAL_S": str(USAGE_EVERY_S),
         }
@@ -130,6 +133,18 @@ def test_one_of_them_does_the_background_jobs(sim: Simulator, replicas: Replicas
 
 def polled(sim: Simulator) -> list[float]:
     return [call.at for call in sim.journal if call.path.endswith("/wham/usage")]
+
+
+def test_two_that_start_at_the_same_moment_on_an_empty_database_both_become_ready(prepared: Start) -> None:
+    with postgres() as url:
+        settings = shared(url)
+        both = [prepared(**settings), prepared(**settings)]
+        for server in both:
+            server.launch()
+        for server in both:
+            server.started()
+        for server in both:
+            assert server.stop() == 0, server.log
 
 
 def test_a_form_and_a_program_may_write_through_the_nginx_that_is_shipped(replicas: Replicas) -> None:
