@@ -31,11 +31,16 @@ class Copied:
 def damage(path: Path) -> str:
     """What is wrong with the file, in SQLite's words; "" when nothing is."""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        with closing(_opened_to_read(path)) as database:
             found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
         return str(error)
     return "" if found == "ok" else str(found)
+
+
+def _opened_to_read(path: Path) -> sqlite3.Connection:
+    # Quoted: with a `#`, `?` or `%` in its name another file would be opened.
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def is_worth_checking(path: Path) -> bool:
@@ -64,7 +69,7 @@ def copy_readable(damaged: Path, fresh: Path) -> list[Copied]:
     Raises sqlite3.DatabaseError when not even the list of tables can be read.
     """
     with (
-        closing(sqlite3.connect(f"file:{damaged}?mode=ro", uri=True)) as source,
+        closing(_opened_to_read(damaged)) as source,
         closing(sqlite3.connect(fresh)) as target,
     ):
         target.execute("PRAGMA foreign_keys=OFF")

@@ -52,6 +52,17 @@ def test_a_sound_file_has_no_damage(tmp_path: Path) -> None:
     assert damage(made(tmp_path / "db")) == ""
 
 
+@pytest.mark.parametrize("name", ["a#1", "a?b=c", "100%41"])
+def test_a_folder_s_name_may_hold_what_an_address_may_not(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    path = made(folder / "db")
+    assert damage(path) == ""
+    assert {copied.rows for copied in copy_readable(path, empty(folder / "new"))} == {3, 400}
+    spoil(path, 10)
+    assert damage(path) != ""
+
+
 def test_a_spoilt_page_is_damage(tmp_path: Path) -> None:
     path = made(tmp_path / "db")
     spoil(path, 10)

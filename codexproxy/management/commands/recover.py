@@ -10,6 +10,7 @@ from argparse import ArgumentParser
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -83,7 +84,7 @@ def _make_tables(fresh: Path) -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
         cwd=settings.BASE_DIR,
-        env={**os.environ, "CODEXPROXY_DATABASE_URL": f"sqlite:///{fresh.absolute()}"},
+        env={**os.environ, "CODEXPROXY_DATABASE_URL": f"sqlite:///{quote(str(fresh.absolute()))}"},
         capture_output=True,
         text=True,
         check=False,
