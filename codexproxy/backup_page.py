@@ -1,4 +1,4 @@
-"""Hands the whole install out as one encrypted file."""
+"""Hands the whole install out as one encrypted file; putting it back needs a stopped server, and has no page."""
 
 from __future__ import annotations
 
