@@ -1,4 +1,4 @@
-"""Hands the whole install out as one encrypted file; putting it back needs a stopped server, and has no page."""
+"""Hands the whole install out as one encrypted file. A restore needs a stopped server, and so has no page."""
 
 from __future__ import annotations
 
