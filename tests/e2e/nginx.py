@@ -58,18 +58,29 @@ def tls_in_front_of(port: int, folder: Path) -> Iterator[Nginx]:
         yield Nginx(f"https://localhost:{own_port}", folder / "ca.pem")
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One server of an nginx, at either address."""
+
+    plain: str
+    tls: str
+
+
 @contextmanager
-def plain_in_front_of(port: int, sites: list[str], folder: Path) -> Iterator[list[str]]:
-    """Without TLS, one server for each set of directives; their addresses, in that order."""
+def sites_in_front_of(port: int, sites: list[str], folder: Path) -> Iterator[list[Site]]:
+    """One server for each set of directives, in that order. The authority is `ca.pem` in the folder."""
     program = _program()
     folder.mkdir()
-    ports = [free_port() for _ in sites]
+    _certificates(folder)
+    ports = [(free_port(), free_port()) for _ in sites]
     servers = (
-        f"server {{ listen 127.0.0.1:{own}; {site} location / {{ proxy_pass http://127.0.0.1:{port}; }} }}"
-        for own, site in zip(ports, sites, strict=True)
+        f"server {{ listen 127.0.0.1:{plain}; listen 127.0.0.1:{tls} ssl; {site} "
+        f"location / {{ proxy_pass http://127.0.0.1:{port}; }} }}"
+        for (plain, tls), site in zip(ports, sites, strict=True)
     )
-    with _running(program, folder, "\n".join(servers)):
-        yield [f"http://127.0.0.1:{own}" for own in ports]
+    certificate = f"ssl_certificate {folder}/leaf.pem; ssl_certificate_key {folder}/leaf.key;"
+    with _running(program, folder, "\n".join([certificate, *servers])):
+        yield [Site(f"http://127.0.0.1:{plain}", f"https://localhost:{tls}") for plain, tls in ports]
 
 
 @contextmanager

@@ -109,7 +109,7 @@ class Server:
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "manage.py", *arguments]
         return subprocess.run(
-            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=100, check=False
         )
 
     def import_accounts(self, accounts: Iterable[SimAccount]) -> None:
