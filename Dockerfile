@@ -22,7 +22,8 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     CODEXPROXY_DATA_DIR=/data
-USER codexproxy
+# By its number: Kubernetes cannot tell that a name is not root's.
+USER 10001
 VOLUME /data
 EXPOSE 2455
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD \

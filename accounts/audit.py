@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.contrib.admin.models import LogEntry
+
 from accounts.models import AuditEvent
 
 
@@ -52,6 +54,12 @@ def record(action: str, *, subject: str = "", detail: str = "") -> AuditEvent:
 
 def forget(*, before: datetime) -> int:
     deleted, _ = AuditEvent.objects.filter(at__lt=before).delete()
+    return deleted
+
+
+def history_forget(*, before: datetime) -> int:
+    """Of the history that Django keeps of each object in the dashboard."""
+    deleted, _ = LogEntry.objects.filter(action_time__lt=before).delete()
     return deleted
 
 

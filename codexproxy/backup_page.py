@@ -1,4 +1,4 @@
-"""Hands the whole install out as one encrypted file."""
+"""Hands the whole install out as one encrypted file. A restore needs a stopped server, and so has no page."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def _judge_host(seen: dict[str, Any], base_url: str) -> Finding:
         "problem",
         ABOUT,
         f"the host arrives as {seen['host']!r}: the dashboard refuses its forms",
-        "nginx: proxy_set_header Host $host; (with a port of its own: $host:$server_port)",
+        "nginx: proxy_set_header Host $http_host;",
     )
 
 

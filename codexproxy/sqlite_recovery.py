@@ -18,6 +18,10 @@ _OPEN_BYTE = 128
 _NOT_COPIED = ("sqlite_%", "django_migrations")
 
 
+class NotWritten(Exception):
+    """The copy could not be written, whatever can be read: the disk is full, most of all."""
+
+
 @dataclass(slots=True)
 class Copied:
     """One table: how many rows came over, and whether something of it could not be read."""
@@ -31,11 +35,16 @@ class Copied:
 def damage(path: Path) -> str:
     """What is wrong with the file, in SQLite's words; "" when nothing is."""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        with closing(_opened_to_read(path)) as database:
             found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
         return str(error)
     return "" if found == "ok" else str(found)
+
+
+def _opened_to_read(path: Path) -> sqlite3.Connection:
+    # Quoted: with a `#`, `?` or `%` in its name another file would be opened.
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def is_worth_checking(path: Path) -> bool:
@@ -61,18 +70,41 @@ def is_open_elsewhere(path: Path) -> bool:
 def copy_readable(damaged: Path, fresh: Path) -> list[Copied]:
     """Copy row by row into a file that has the tables already; what cannot be read stays behind.
 
-    Raises sqlite3.DatabaseError when not even the list of tables can be read.
+    Raises sqlite3.DatabaseError when not even the list of tables can be read, and NotWritten.
     """
     with (
-        closing(sqlite3.connect(f"file:{damaged}?mode=ro", uri=True)) as source,
+        closing(_opened_to_read(damaged)) as source,
         closing(sqlite3.connect(fresh)) as target,
     ):
-        target.execute("PRAGMA foreign_keys=OFF")
-        there = set(_tables(source))
-        results = [_copy_table(source, target, table) for table in _tables(target) if table in there]
-        _drop_orphans(target, results)
-        target.commit()
+        there = {table: _columns(source, table) for table in _tables(source)}
+        try:
+            target.execute("PRAGMA foreign_keys=OFF")
+            results = [
+                _copy_table(source, target, table, there[table])
+                for table in _tables(target)
+                if table in there
+            ]
+            _drop_orphans(target, results)
+            target.commit()
+        except sqlite3.DatabaseError as error:
+            # What cannot be read of a table was counted where it was read.
+            raise NotWritten(str(error)) from error
     return results
+
+
+def is_copy_of(fresh: Path, damaged: Path) -> bool:
+    """Whether `fresh` is sound, has tables of `damaged`, and was written after its last change."""
+    log = damaged.with_name(damaged.name + "-wal")
+    parts = [damaged, log] if log.is_file() and log.stat().st_size else [damaged]
+    if fresh.stat().st_mtime_ns <= max(part.stat().st_mtime_ns for part in parts) or damage(fresh):
+        return False
+    with closing(_opened_to_read(damaged)) as source, closing(_opened_to_read(fresh)) as copy:
+        try:
+            had = set(_tables(source))
+        except sqlite3.DatabaseError:
+            return False
+        # Not all of them: an older version may have had some that this one has not.
+        return not had.isdisjoint(_tables(copy))
 
 
 def _tables(database: sqlite3.Connection) -> list[str]:
@@ -85,8 +117,9 @@ def _columns(database: sqlite3.Connection, table: str) -> list[str]:
     return [row[1] for row in database.execute(f'PRAGMA table_info("{table}")')]
 
 
-def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> Copied:
-    known = set(_columns(source, table))
+def _copy_table(
+    source: sqlite3.Connection, target: sqlite3.Connection, table: str, known: list[str]
+) -> Copied:
     columns = ", ".join(f'"{name}"' for name in _columns(target, table) if name in known)
     places = ", ".join("?" * (columns.count(",") + 1))
     read = f'SELECT {columns} FROM "{table}" WHERE rowid BETWEEN ? AND ?'  # noqa: S608

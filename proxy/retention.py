@@ -27,6 +27,7 @@ def trim(*, now: datetime) -> dict[str, int]:
             before=now - timedelta(days=settings.conversation_affinity_days)
         ),
         "audit": audit.forget(before=long_ago),
+        "history": audit.history_forget(before=long_ago),
         "events": events_forget(before=long_ago),
         "notices": notices_forget(before=now - timedelta(days=limits.NOTICE_DAYS)),
         "sessions": sign_ins_forget(now=now),

@@ -32,6 +32,16 @@ def test_only_this_machine_reaches_what_is_published() -> None:
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
+def test_naming_nginx_starts_the_replicas_and_not_the_single_container() -> None:
+    """docs/deployment.md: `--profile replicas` alone starts what has no profile as well."""
+    started, waiting = set(), ["nginx"]
+    while waiting:
+        started.add(name := waiting.pop())
+        waiting += COMPOSE["services"][name].get("depends_on", [])
+    assert started == {"nginx", "replica", "postgres"}
+    assert {name for name in started if COMPOSE["services"][name].get("profiles") != ["replicas"]} == set()
+
+
 def test_files_that_are_mounted_exist() -> None:
     mounted = [
         volume.split(":")[0]
@@ -46,7 +56,7 @@ def test_files_that_are_mounted_exist() -> None:
 def test_the_image_holds_everything_that_runs_and_is_not_root_s() -> None:
     copied = set(re.findall(r"^COPY (\w+) \w+$", DOCKERFILE, re.M))
     assert copied == {"codexproxy", "accounts", "proxy", "usage", "requestlogs", "templates"}
-    assert re.search(r"^USER (?!root)\w+$", DOCKERFILE, re.M)
+    assert re.search(r"^USER [1-9]\d*$", DOCKERFILE, re.M)
     kept = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines()}
     assert copied <= kept
 
@@ -65,6 +75,7 @@ def test_each_proxy_passes_streams_and_websockets_on() -> None:
             "underscores_in_headers on;",
             "client_max_body_size 128m;",
             "proxy_set_header Upgrade $http_upgrade;",
+            "proxy_set_header Host $http_host;",
             "proxy_set_header X-Forwarded-For $remote_addr;",
         ):
             assert needed in text, f"{file.name}: {needed}"

@@ -46,6 +46,11 @@ def made() -> int:
     return AuditEvent.objects.filter(action="install_backed_up").count()
 
 
+def test_the_page_says_how_a_backup_is_restored() -> None:
+    page = browser().get(URL).content.decode()
+    assert "manage.py restore FILE --replace" in page and "Stop the server first" in page
+
+
 def test_the_file_is_downloaded_and_kept_by_nobody_on_the_way() -> None:
     make_account()
     response = ask(browser(), with_requests="on")

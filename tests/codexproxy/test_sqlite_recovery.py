@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import resource
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -8,8 +11,10 @@ import pytest
 
 from codexproxy.sqlite_recovery import (
     ALWAYS_CHECKED_BYTES,
+    NotWritten,
     copy_readable,
     damage,
+    is_copy_of,
     is_open_elsewhere,
     is_worth_checking,
 )
@@ -50,6 +55,17 @@ def count(path: Path, table: str) -> int:
 
 def test_a_sound_file_has_no_damage(tmp_path: Path) -> None:
     assert damage(made(tmp_path / "db")) == ""
+
+
+@pytest.mark.parametrize("name", ["a#1", "a?b=c", "100%41"])
+def test_a_folder_s_name_may_hold_what_an_address_may_not(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    path = made(folder / "db")
+    assert damage(path) == ""
+    assert {copied.rows for copied in copy_readable(path, empty(folder / "new"))} == {3, 400}
+    spoil(path, 10)
+    assert damage(path) != ""
 
 
 def test_a_spoilt_page_is_damage(tmp_path: Path) -> None:
@@ -107,6 +123,67 @@ def test_a_file_whose_tables_are_unknown_cannot_be_copied(tmp_path: Path) -> Non
     spoil(source, 0)
     with pytest.raises(sqlite3.DatabaseError):
         copy_readable(source, target)
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file of this process may be larger than this; to SQLite it is a disk that does not take more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 * PAGE, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_fills_up_is_told_from_a_file_that_cannot_be_read(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source, target = made(tmp_path / "db"), empty(tmp_path / "new")
+    request.getfixturevalue("small_files")
+    with pytest.raises(NotWritten):
+        copy_readable(source, target)
+
+
+def made_after(path: Path, other: Path) -> Path:
+    """A copy whose time does not hang on how fast the clock of this disk is."""
+    copied = empty(path)
+    later = other.stat().st_mtime_ns + 1_000_000_000
+    os.utime(copied, ns=(later, later))
+    return copied
+
+
+def test_a_sound_copy_that_is_newer_may_take_the_place(tmp_path: Path) -> None:
+    source = made(tmp_path / "db")
+    assert is_copy_of(made_after(tmp_path / "new", source), source)
+
+
+def test_what_was_changed_since_has_no_copy(tmp_path: Path) -> None:
+    source = made(tmp_path / "db")
+    copied = made_after(tmp_path / "new", source)
+    later = copied.stat().st_mtime_ns + 1_000_000_000
+    log = tmp_path / "db-wal"
+    log.write_bytes(b"")
+    os.utime(log, ns=(later, later))
+    assert is_copy_of(copied, source), "nothing was written there"
+    os.utime(source, ns=(later, later))
+    assert not is_copy_of(copied, source)
+
+
+def test_a_damaged_file_is_no_copy(tmp_path: Path) -> None:
+    source = made(tmp_path / "db")
+    copied = made(tmp_path / "new")
+    spoil(copied, 10)
+    later = source.stat().st_mtime_ns + 1_000_000_000
+    os.utime(copied, ns=(later, later))
+    assert not is_copy_of(copied, source)
+
+
+def test_another_database_is_no_copy(tmp_path: Path) -> None:
+    source = made(tmp_path / "db")
+    other = tmp_path / "other"
+    other.touch()
+    later = source.stat().st_mtime_ns + 1_000_000_000
+    os.utime(other, ns=(later, later))
+    assert not is_copy_of(other, source)
 
 
 def test_a_file_that_nobody_has_open_is_free(tmp_path: Path) -> None:

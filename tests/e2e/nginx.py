@@ -13,7 +13,8 @@ from pathlib import Path
 from tests.conftest import ROOT, missing
 from tests.e2e.server import free_port, until
 
-SHIPPED = ROOT / "docs/deployment/nginx.conf"
+SINGLE = ROOT / "docs/deployment/nginx.conf"
+REPLICAS = ROOT / "docs/deployment/nginx-replicas.conf"
 
 WHOLE = """
 daemon off;
@@ -45,57 +46,69 @@ def tls_in_front_of(port: int, folder: Path) -> Iterator[Nginx]:
     folder.mkdir()
     _certificates(folder)
     own_port = free_port()
-    site = SHIPPED.read_text()
-    for pattern, value in (
+    site = _shipped(
+        SINGLE,
         (r"listen 443 ssl", f"listen 127.0.0.1:{own_port} ssl"),
         (r"server_name \S+;", "server_name localhost;"),
         (r"/etc/ssl/\S+\.pem", f"{folder}/leaf.pem"),
         (r"/etc/ssl/\S+\.key", f"{folder}/leaf.key"),
         (r"http://127\.0\.0\.1:2455", f"http://127.0.0.1:{port}"),
-    ):
-        site, count = re.subn(pattern, value, site)
-        assert count, pattern
+    )
     with _running(program, folder, site):
         yield Nginx(f"https://localhost:{own_port}", folder / "ca.pem")
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One server of an nginx, at either address."""
+
+    plain: str
+    tls: str
+
+
 @contextmanager
-def plain_in_front_of(port: int, sites: list[str], folder: Path) -> Iterator[list[str]]:
-    """Without TLS, one server for each set of directives; their addresses, in that order."""
+def sites_in_front_of(port: int, sites: list[str], folder: Path) -> Iterator[list[Site]]:
+    """One server for each set of directives, in that order. The authority is `ca.pem` in the folder."""
     program = _program()
     folder.mkdir()
-    ports = [free_port() for _ in sites]
+    _certificates(folder)
+    ports = [(free_port(), free_port()) for _ in sites]
     servers = (
-        f"server {{ listen 127.0.0.1:{own}; {site} location / {{ proxy_pass http://127.0.0.1:{port}; }} }}"
-        for own, site in zip(ports, sites, strict=True)
+        f"server {{ listen 127.0.0.1:{plain}; listen 127.0.0.1:{tls} ssl; {site} "
+        f"location / {{ proxy_pass http://127.0.0.1:{port}; }} }}"
+        for (plain, tls), site in zip(ports, sites, strict=True)
     )
-    with _running(program, folder, "\n".join(servers)):
-        yield [f"http://127.0.0.1:{own}" for own in ports]
+    certificate = f"ssl_certificate {folder}/leaf.pem; ssl_certificate_key {folder}/leaf.key;"
+    with _running(program, folder, "\n".join([certificate, *servers])):
+        yield [Site(f"http://127.0.0.1:{plain}", f"https://localhost:{tls}") for plain, tls in ports]
 
 
 @contextmanager
 def balanced(ports: list[int], folder: Path) -> Iterator[int]:
-    """One port before several servers, which are asked in turn; one that is gone is passed over."""
+    """compose.yaml's nginx before several servers; its port here. One that is gone is passed over."""
     program = _program()
     folder.mkdir()
     own = free_port()
+    # Docker's name server gives nginx the replicas' addresses; without it they are named.
     servers = " ".join(f"server 127.0.0.1:{port} max_fails=1 fail_timeout=5s;" for port in ports)
-    site = f"""
-    upstream replicas {{ {servers} }}
-    server {{
-        listen 127.0.0.1:{own};
-        underscores_in_headers on;
-        location / {{
-            proxy_pass http://replicas;
-            proxy_http_version 1.1;
-            proxy_buffering off;
-            proxy_set_header Connection "";
-            proxy_set_header Host $host:$server_port;
-            proxy_set_header X-Forwarded-For $remote_addr;
-        }}
-    }}"""
-    with _running(program, folder, site):
+    site = _shipped(
+        REPLICAS,
+        (r"listen 80;", f"listen 127.0.0.1:{own};"),
+        (r"resolver \S+ valid=5s;", ""),
+        (r"set \$replicas replica;", ""),
+        (r"http://\$replicas:2455", "http://replicas"),
+    )
+    with _running(program, folder, f"upstream replicas {{ {servers} }}\n{site}"):
         yield own
+
+
+def _shipped(file: Path, *replacements: tuple[str, str]) -> str:
+    """A configuration as docs/deployment has it, but for what this machine has otherwise."""
+    site = file.read_text()
+    for pattern, value in replacements:
+        site, count = re.subn(pattern, value, site)
+        assert count, pattern
+    return site
 
 
 def _program() -> str:

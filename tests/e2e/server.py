@@ -21,7 +21,7 @@ from proxy.simulator import SimAccount
 from tests.conftest import ROOT
 from tests.e2e.database import make_database
 
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 45.0
 POLL_S = 0.02
 SERVE = ("manage.py", "serve")
@@ -109,7 +109,7 @@ class Server:
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "manage.py", *arguments]
         return subprocess.run(
-            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=100, check=False
         )
 
     def import_accounts(self, accounts: Iterable[SimAccount]) -> None:
@@ -118,6 +118,11 @@ class Server:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self, command: tuple[str, ...] | None = None) -> Server:
+        self.launch(command)
+        return self.started()
+
+    def launch(self, command: tuple[str, ...] | None = None) -> None:
+        """Without waiting for it."""
         arguments = command or (*SERVE, "--port", str(self.port))
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -128,6 +133,8 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    def started(self) -> Server:
         until(self._is_ready, READY_TIMEOUT_S, "the server is ready")
         return self
 

@@ -6,14 +6,17 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.cookiejar import CookieJar
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_opener
 
 import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
 from proxy.simulator import Ok, Refreshed, Simulator
-from tests.e2e.asking import ask, at_once, message, turn
+from tests.e2e.asking import ask, at_once, message, send, turn
 from tests.e2e.conftest import Start
 from tests.e2e.nginx import balanced
 from tests.e2e.postgres import postgres
@@ -23,6 +26,7 @@ from tests.e2e.test_limits import limit
 from tests.e2e.test_metrics import figure
 
 USAGE_EVERY_S = 2
+PASSPHRASE = "a passphrase for this test"
 
 
 @dataclass
@@ -41,12 +45,15 @@ class Replicas:
         )
 
 
+def shared(url: str) -> dict[str, str]:
+    return {"CODEXPROXY_DATABASE_URL": url, "CODEXPROXY_ENCRYPTION_KEY": Fernet.generate_key().decode()}
+
+
 @pytest.fixture
 def replicas(sim: Simulator, prepared: Start, tmp_path: Path) -> Iterator[Replicas]:
     with postgres() as url:
         settings = {
-            "CODEXPROXY_DATABASE_URL": url,
-            "CODEXPROXY_ENCRYPTION_KEY": Fernet.generate_key().decode(),
+            **shared(url),
             "CODEXPROXY_TRUSTED_PROXIES": "127.0.0.1/32",
             "CODEXPROXY_USAGE_REFRESH_INTERVAL_S": str(USAGE_EVERY_S),
         }
@@ -126,6 +133,35 @@ def test_one_of_them_does_the_background_jobs(sim: Simulator, replicas: Replicas
 
 def polled(sim: Simulator) -> list[float]:
     return [call.at for call in sim.journal if call.path.endswith("/wham/usage")]
+
+
+def test_two_that_start_at_the_same_moment_on_an_empty_database_both_become_ready(prepared: Start) -> None:
+    with postgres() as url:
+        settings = shared(url)
+        both = [prepared(**settings), prepared(**settings)]
+        for server in both:
+            server.launch()
+        for server in both:
+            server.started()
+        for server in both:
+            assert server.stop() == 0, server.log
+
+
+def test_a_form_and_a_program_may_write_through_the_nginx_that_is_shipped(replicas: Replicas) -> None:
+    """A browser names the port that it came by, and both are refused when nginx hides it."""
+    url = f"{replicas.front.base_url}/admin/backup/"
+    origin = {"Origin": replicas.front.base_url}
+    cookies = CookieJar()
+    browser = build_opener(ProxyHandler({}), HTTPCookieProcessor(cookies))
+    browser.open(url, timeout=30).close()
+    token = next(cookie.value for cookie in cookies if cookie.name == "codexproxy_csrf")
+    fields = urlencode({"csrfmiddlewaretoken": token, "new": PASSPHRASE, "again": PASSPHRASE}).encode()
+    with browser.open(Request(url, fields, origin), timeout=30) as answer:
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+    setting = send(
+        replicas.front, "PUT", "/api/settings", b"{}", {"Content-Type": "application/json", **origin}
+    )
+    assert setting.status == 200, setting.body
 
 
 def test_a_replica_that_is_killed_takes_nothing_with_it(sim: Simulator, replicas: Replicas) -> None:

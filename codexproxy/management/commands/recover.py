@@ -6,16 +6,25 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from argparse import ArgumentParser
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, connections
 
-from codexproxy.sqlite_recovery import Copied, copy_readable, damage, is_open_elsewhere
+from codexproxy.sqlite_recovery import (
+    Copied,
+    NotWritten,
+    copy_readable,
+    damage,
+    is_copy_of,
+    is_open_elsewhere,
+)
 
 
 class Command(BaseCommand):
@@ -32,23 +41,40 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         damaged = database_file()
         fresh = options["to"] or damaged.with_name(f"{damaged.stem}-recovered{damaged.suffix}")
-        if fresh.exists():
+        if not fresh.parent.is_dir():
+            raise CommandError(f"{fresh.parent} is no folder.")
+        if options["replace"]:
+            _refuse_to_replace(damaged, fresh)
+        if not fresh.exists():
+            self._copy(damaged, fresh)
+        elif options["replace"] and is_copy_of(fresh, damaged):
+            self.stdout.write(f"{fresh} was written after the last change of {damaged}: it is taken.")
+        else:
             raise CommandError(f"{fresh} exists already: move it away, or name another file with --to.")
-        if options["replace"] and is_open_elsewhere(damaged):
-            raise CommandError(f"{damaged} is in use: stop the server first.")
-        found = damage(damaged)
-        self.stdout.write(f"{damaged}: {found or 'no damage was found; it is copied all the same.'}")
-        _make_tables(fresh)
-        try:
-            results = copy_readable(damaged, fresh)
-        except sqlite3.DatabaseError as error:
-            fresh.unlink()
-            raise CommandError(f"Nothing can be read: {error}. Restore a backup.") from None
-        self._report(results)
         if options["replace"]:
             self._replace(damaged, fresh)
         else:
-            self.stdout.write(f"Written to {fresh}. Run again with --replace to put it in place.")
+            again = f"--to {options['to']} --replace" if options["to"] else "--replace"
+            self.stdout.write(f"Written to {fresh}. Run again with {again} to put it in place.")
+
+    def _copy(self, damaged: Path, fresh: Path) -> None:
+        found = damage(damaged)
+        self.stdout.write(f"{damaged}: {found or 'no damage was found; it is copied all the same.'}")
+        # Only a copy that is finished gets its name.
+        with tempfile.TemporaryDirectory(prefix="recover-", dir=fresh.parent) as folder:
+            begun = Path(folder) / fresh.name
+            _make_tables(begun)
+            try:
+                results = copy_readable(damaged, begun)
+            except sqlite3.DatabaseError as error:
+                raise CommandError(f"Nothing can be read: {error}. Restore a backup.") from None
+            except NotWritten as error:
+                raise CommandError(
+                    f"The copy could not be written: {error}. Make room, or name a file on another disk "
+                    "with --to."
+                ) from None
+            begun.rename(fresh)
+        self._report(results)
 
     def _report(self, results: list[Copied]) -> None:
         for copied in results:
@@ -67,6 +93,17 @@ class Command(BaseCommand):
         self.stdout.write(f"{damaged} is the new file; the old one is {aside}.")
 
 
+def _refuse_to_replace(damaged: Path, fresh: Path) -> None:
+    """Before anything is copied or moved."""
+    if is_open_elsewhere(damaged):
+        raise CommandError(f"{damaged} is in use: stop the server first.")
+    if fresh.parent.stat().st_dev != damaged.parent.stat().st_dev:
+        raise CommandError(
+            f"{fresh} is on another disk than {damaged}: run without --replace, move the old file (and those "
+            "beside it that begin with its name) away and copy the new one into its place."
+        )
+
+
 def database_file() -> Path:
     """Raises CommandError where there is no SQLite file."""
     if connection.vendor != "sqlite":
@@ -83,7 +120,7 @@ def _make_tables(fresh: Path) -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
         cwd=settings.BASE_DIR,
-        env={**os.environ, "CODEXPROXY_DATABASE_URL": f"sqlite:///{fresh.absolute()}"},
+        env={**os.environ, "CODEXPROXY_DATABASE_URL": f"sqlite:///{quote(str(fresh.absolute()))}"},
         capture_output=True,
         text=True,
         check=False,

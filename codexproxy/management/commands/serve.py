@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
@@ -102,9 +103,20 @@ def refuse_damage() -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """One process at a time prepares the data of this folder."""
+    """One process at a time prepares the data of this folder, and a database that replicas share."""
     with open(settings.DATA_DIR / "prepare.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        with _alone_on_postgresql() if connection.vendor == "postgresql" else contextlib.nullcontext():
+            yield
+
+
+@contextlib.contextmanager
+def _alone_on_postgresql() -> Iterator[None]:
+    """Not on Django's connection, which what is done meanwhile may close, and the lock with it."""
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as own:
+        # Another replica's migrations may take longer than anything else may wait for a lock.
+        own.execute("SET lock_timeout = 0")
+        own.execute("SELECT pg_advisory_lock(hashtext('codexproxy serve: prepare'))")
         yield
 
 
