@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Avg, F, Q, Window
+from django.db.models import Avg, Count, F, Q, Window
 from django.db.models.functions import RowNumber
 
 from accounts.models import Account
 from usage.capacity import Part, capacity_credits, pooled, weekly_credits, window_key
-from usage.models import CurrentWindow, ModelLimitWindow, PriceOverride, WindowSample
+from usage.models import CurrentWindow, ModelLimitWindow, PriceOverride, WindowKey, WindowSample
 from usage.pace import (
     HORIZON_S,
     Forecast,
@@ -25,8 +25,8 @@ from usage.pace import (
 )
 from usage.pricing import OwnPrice, PriceBook
 
-# How far back the present rate of use is looked for.
-_RATE_SINCE = timedelta(hours=6)
+# How far back the present rate of use is looked for: what lies before it counts for a four-hundredth.
+_RATE_SINCE = timedelta(hours=3)
 _POOL_WINDOWS = ("primary", "secondary")
 _SERVING = (Account.Status.ACTIVE, Account.Status.RATE_LIMITED, Account.Status.QUOTA_EXCEEDED)
 
@@ -55,10 +55,20 @@ def price_book() -> PriceBook:
     )
 
 
-def sample_history(account_id: str, since: datetime) -> list[WindowSample]:
-    """The account's readings of all windows from `since` on, oldest first."""
-    rows = WindowSample.objects.filter(account_id=account_id, recorded_at__gte=since)
-    return list(rows.order_by("recorded_at", "pk"))
+def sample_history(account_id: str, since: datetime, most: int) -> list[WindowSample]:
+    """The account's readings from `since` on, oldest first.
+
+    Of a window that has more than `most` each second, third, and so on, the newest always among them: no more
+    than that are made objects of.
+    """
+    rows = WindowSample.objects.filter(
+        account_id=account_id, window__in=WindowKey.values, recorded_at__gte=since
+    ).annotate(
+        place=Window(RowNumber(), partition_by="window", order_by=F("recorded_at").desc()),
+        of=Window(Count("pk"), partition_by="window"),
+    )
+    thinned = rows.annotate(rest=(F("place") - 1) % ((F("of") - 1) / most + 1)).filter(rest=0)
+    return list(thinned.order_by("recorded_at", "pk"))
 
 
 def mean_use(account_ids: Iterable[str], window: str, since: datetime) -> dict[str, float]:
@@ -114,9 +124,7 @@ def _recent_readings(
         window__in={row.window for row in windows},
         recorded_at__gte=now - _RATE_SINCE,
     )
-    place = Window(
-        RowNumber(), partition_by=["account_id", "window"], order_by=[F("recorded_at").desc(), F("pk").desc()]
-    )
+    place = Window(RowNumber(), partition_by=["account_id", "window"], order_by=F("recorded_at").desc())
     kept = rows.annotate(place=place, tenth=F("place") % 10).filter(Q(place__lte=5) | Q(tenth=0))
     history: defaultdict[tuple[str, str], list[Reading]] = defaultdict(list)
     figures = kept.order_by("recorded_at", "pk").values_list(

@@ -46,12 +46,32 @@ def test_a_history_is_of_one_account_and_begins_where_it_is_asked_to() -> None:
                 used_percent=hours,
                 recorded_at=NOW - timedelta(hours=hours),
             )
-    history = sample_history("acc-1_a", NOW - timedelta(hours=2))
+    history = sample_history("acc-1_a", NOW - timedelta(hours=2), 400)
     assert [(row.account_id, row.used_percent) for row in history] == [
         ("acc-1_a", 2),
         ("acc-1_a", 1),
         ("acc-1_a", 0),
     ]
+
+
+def test_of_a_long_history_there_are_no_more_readings_than_are_wanted() -> None:
+    account = make_account()
+    for window, readings in (("primary", 25), ("secondary", 5)):
+        for minutes in range(readings):
+            WindowSample.objects.create(
+                account=account,
+                window=window,
+                used_percent=minutes,
+                recorded_at=NOW - timedelta(minutes=minutes),
+            )
+    history = sample_history(account.pk, NOW - timedelta(hours=2), 10)
+    found = {
+        name: [row.used_percent for row in history if row.window == name] for name in ("primary", "secondary")
+    }
+    assert found == {
+        "primary": [24, 21, 18, 15, 12, 9, 6, 3, 0],
+        "secondary": [4, 3, 2, 1, 0],
+    }
 
 
 def asked(ask: Callable[[], object], before: str = "") -> list[tuple[Any, ...]]:
@@ -127,7 +147,7 @@ def test_of_a_pool_that_is_read_every_minute_each_tenth_reading_is_enough() -> N
     for minutes_ago in range(240, 0, -1):
         used(account, minutes_ago, 60 - minutes_ago / 4)
     used(account, 0, 60.0, is_current=True)
-    assert len(asked(expected)) == 5 + 24
+    assert len(asked(expected)) == 5 + 18
     found = expected()
     assert found is not None and found.dry_at is not None
     assert found.dry_at == pytest.approx((NOW + timedelta(minutes=160)).timestamp(), abs=1)
