@@ -3,8 +3,9 @@
     CODEXPROXY_DATA_DIR=/tmp/rows .venv/bin/python -m benchmarks.rows --count 1000000
 
 makes the tables, stores the requests of the last 29 days with their hourly sums, and for every minute of them
-a reading of each account's windows; then it prints the server's time and queries for each page. On
-PostgreSQL: the same with CODEXPROXY_DATABASE_URL, or behind scripts/postgres.
+a reading of each account's windows; then it prints the server's time and queries for each page. The CPU is
+this process's own, without that of PostgreSQL. There: the same with CODEXPROXY_DATABASE_URL, or behind
+scripts/postgres.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def measure(rounds: int) -> None:
 
     newest = RequestRecord.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
     print(f"{newest} requests and {WindowSample.objects.count()} readings on {connection.vendor}")
-    print(f"{'page':24}{'queries':>8}{'median ms':>12}{'slowest ms':>12}")
+    print(f"{'page':24}{'queries':>8}{'median ms':>12}{'fastest ms':>12}{'CPU ms':>12}")
     client = Client(REMOTE_ADDR="127.0.0.1", HTTP_HOST="localhost")
     for name, path in PAGES:
         url = path.format(middle=newest // 2)
@@ -144,12 +145,14 @@ def measure(rounds: int) -> None:
         if answer.status_code != 200:
             raise SystemExit(f"{url} answered {answer.status_code}")
         asked = len(queries)
-        taken = []
+        taken, worked = [], []
         for _ in range(rounds):
-            began = time.perf_counter()
+            began, began_work = time.perf_counter(), time.process_time()
             client.get(url)
             taken.append(1000 * (time.perf_counter() - began))
-        print(f"{name:24}{asked:8}{statistics.median(taken):12.1f}{max(taken):12.1f}")
+            worked.append(1000 * (time.process_time() - began_work))
+        figures = (statistics.median(taken), min(taken), statistics.median(worked))
+        print(f"{name:24}{asked:8}" + "".join(f"{figure:12.1f}" for figure in figures))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
