@@ -5,6 +5,8 @@ As nodes of a template, one by one, they were half of the overview's time.
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -16,11 +18,12 @@ register = template.Library()
 
 @register.filter
 def columns(chart: Chart) -> SafeString:
-    """What is seen of it."""
+    """What is seen of it: a path for each colour."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for rect in chart.rects:
+        places[rect.mark].append(f"M{rect.x} {rect.y}h{rect.width}v{rect.height}h-{rect.width}z")
     return format_html_join(
-        "",
-        '<rect class="cp-mark-{}" x="{}" y="{}" width="{}" height="{}"/>',
-        ((rect.mark, rect.x, rect.y, rect.width, rect.height) for rect in chart.rects),
+        "", '<path class="cp-mark-{}" d="{}"/>', ((mark, "".join(found)) for mark, found in places.items())
     )
 
 

@@ -19,9 +19,8 @@ CHART = stacked(
 
 def test_each_part_of_a_column_is_a_mark_in_its_colour() -> None:
     assert columns(CHART) == (
-        '<rect class="cp-mark-good" x="30.0" y="112.0" width="240.0" height="28.0"/>'
-        '<rect class="cp-mark-bad" x="30.0" y="84.0" width="240.0" height="28.0"/>'
-        '<rect class="cp-mark-bad" x="330.0" y="0.0" width="240.0" height="140.0"/>'
+        '<path class="cp-mark-good" d="M30.0 112.0h240.0v28.0h-240.0z"/>'
+        '<path class="cp-mark-bad" d="M30.0 84.0h240.0v28.0h-240.0zM330.0 0.0h240.0v140.0h-240.0z"/>'
     )
 
 
