@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from accounts.models import Account
 from accounts.sign_in_admin import sign_in_url
 from codexproxy.admin_base import duration_words, moment
+from usage.capacity import window_key
 from usage.pace import Forecast
 
 # window, its name, and how far ahead its end is worth a word.
@@ -48,7 +49,7 @@ def notices(accounts: list[Account], expected: Mapping[str, Forecast], now: date
     elif limited:
         words = "1 account is" if len(limited) == 1 else f"{len(limited)} accounts are"
         found.append(_notice(f"{words} at a limit; the others serve.", "warning", accounts_url, "Show"))
-    found += [*_forecasts(expected, now), *_stale(accounts, now)]
+    found += [*_forecasts(accounts, expected, now), *_stale(accounts, now)]
     return found or [_notice("All good: every account that is not paused can serve.", "good")]
 
 
@@ -89,13 +90,18 @@ def _notice(
     return {"text": text, "level": level, "url": url, "action": action, "is_primary": is_primary}
 
 
-def _forecasts(expected: Mapping[str, Forecast], now: datetime) -> list[dict[str, Any]]:
+def _forecasts(
+    accounts: list[Account], expected: Mapping[str, Forecast], now: datetime
+) -> list[dict[str, Any]]:
     """When the pool runs dry at the present rate, where that is before long."""
     found = []
+    windows = {row.window for account in accounts for row in account.windows.all()}
     for window, name, horizon in _FORECASTS:
         dry = expected.get(window, Forecast()).dry_at
         if dry is not None and dry - now.timestamp() < horizon.total_seconds():
             dry_at = datetime.fromtimestamp(dry, UTC)
+            if window_key(window, windows) == "monthly":
+                name = "the monthly window"
             words = format_html(
                 "At the present rate {} of the pool is used up in {} (about {}).",
                 name,

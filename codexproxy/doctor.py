@@ -25,7 +25,7 @@ from codexproxy.crypto import EncryptionKeyError
 from codexproxy.http import HttpClient, Timeouts, TransportFailed
 from codexproxy.sqlite_recovery import damage
 from proxy.settings_services import settings_get
-from requestlogs.rollups import hour_of, rollups_differences
+from requestlogs.rollups import hour_of, rollups_differences, whole_since
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -167,9 +167,14 @@ def check_notices() -> Iterator[Finding]:
 
 
 def recount_span(now: datetime) -> dict[str, datetime]:
-    """The whole hours of the last week whose rows are all still there."""
+    """The whole hours of the last week whose rows are all still there.
+
+    Retention may have been shorter than it is now, so that the rows say it and not the setting alone.
+    """
+    until = hour_of(now)
     days = min(RECOUNTED_DAYS, settings_get().retention_days - 1)
-    return {"since": hour_of(now) - timedelta(days=max(0, days)), "until": hour_of(now)}
+    since = max(until - timedelta(days=max(0, days)), whole_since() or until)
+    return {"since": since, "until": until}
 
 
 def check_sums(now: datetime) -> Iterator[Finding]:

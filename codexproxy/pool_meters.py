@@ -16,6 +16,7 @@ from usage.pace import Forecast, Pace
 from usage.selectors import pool_weekly_pace
 
 _POOL_WINDOWS = (("primary", "5 hours"), ("secondary", "Week"))
+_MONTH_MINUTES = 28 * 1440
 # Up to here an account's share is called bad, and fair; the meters' own thresholds.
 _BAD_PERCENT, _FAIR_PERCENT = 20, 50
 
@@ -51,7 +52,7 @@ def pool_meters(
         unknown = len(accounts) - len(known)
         found.append(
             {
-                "label": label,
+                "label": "Month" if pool.minutes >= _MONTH_MINUTES else label,
                 "percent": left,
                 "text": f"{left} % left",
                 "level": _level(left),

@@ -6,36 +6,31 @@ from collections.abc import Iterable
 from typing import Any
 
 from proxy.routing import Candidate, Window
-from usage.capacity import capacity_credits
+from usage.capacity import Part, capacity_credits, pooled
+
+_UNUSED = frozenset({"paused", "deactivated", "reauth_required"})
 
 
 def pool_window(candidates: Iterable[Candidate], name: str, now: float) -> Window | None:
-    """Capacity-weighted use over the accounts with a known reading; the earliest reset. None without any."""
-    # (credits, percent): accounts of plans without a known capacity count only among themselves.
-    shares: list[tuple[float, float]] = []
-    resets: list[float] = []
-    minutes: int | None = None
-    recorded_at = 0.0
+    """As the dashboard has it, over the accounts in use. None without any current reading."""
+    known: list[tuple[float, Window, float]] = []
     for candidate in candidates:
         window: Window | None = getattr(candidate, name)
         percent = window.known_percent(now) if window else None
-        if (
-            window is None
-            or percent is None
-            or candidate.status in ("paused", "deactivated", "reauth_required")
-        ):
-            continue
-        shares.append((capacity_credits(candidate.plan_type, name) or 0.0, min(100.0, percent)))
-        minutes = minutes or window.window_minutes
-        recorded_at = max(recorded_at, window.recorded_at)
-        if window.reset_at is not None:
-            resets.append(window.reset_at)
-    if not shares:
+        if window is not None and percent is not None and candidate.status not in _UNUSED:
+            known.append((capacity_credits(candidate.plan_type, name) or 0.0, window, percent))
+    if not known:
         return None
-    if not any(credits for credits, _ in shares):
-        shares = [(1.0, percent) for _, percent in shares]
-    used = sum(credits * percent for credits, percent in shares) / sum(credits for credits, _ in shares)
-    return Window(used, min(resets, default=None), minutes, recorded_at)
+    # Accounts of plans without a known capacity count only among themselves.
+    if any(credits for credits, _, _ in known):
+        known = [each for each in known if each[0]]
+    else:
+        known = [(1.0, window, percent) for _, window, percent in known]
+    pool = pooled(
+        Part(credits, percent, window.reset_at, window.window_minutes) for credits, window, percent in known
+    )
+    recorded_at = max(window.recorded_at for _, window, _ in known)
+    return Window(pool.capacity.used_percent, pool.reset_at, pool.minutes, recorded_at)
 
 
 def in_pool_terms(

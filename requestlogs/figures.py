@@ -5,10 +5,9 @@ Sums come from the hours, never from the rows: they cost the same however many r
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,14 +16,12 @@ from django.db.models import QuerySet, Sum
 from accounts.models import Account
 from requestlogs.models import ErrorHour, UsageHour
 from requestlogs.rollups import hour_of
-from usage.capacity import PoolCapacity, capacity_credits, pool_capacity
+from usage.capacity import Part, PoolCapacity, capacity_credits, pooled, window_key
 from usage.models import CurrentWindow
 from usage.selectors import current_windows
 
 WEEK = timedelta(days=7)
 WINDOW_MINUTES: Mapping[str, int] = {"primary": 300, "secondary": 10_080}
-# A plan that has only a month shows it where others show the week.
-_STANDS_IN = {"secondary": "monthly"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ def window_state(
     account: Account, rows: Mapping[str, CurrentWindow], name: str, now: datetime
 ) -> WindowState:
     """After its reset a window is unknown until fresh proof."""
-    key = name if name in rows or _STANDS_IN.get(name) not in rows else _STANDS_IN[name]
+    key = window_key(name, rows)
     capacity = capacity_credits(account.plan_type, key)
     row = rows.get(key)
     if row is None or (row.reset_at is not None and row.reset_at <= now):
@@ -64,21 +61,18 @@ class PoolWindow:
 
 def pool_window(states: Iterable[tuple[Account, WindowState]], name: str) -> PoolWindow:
     """Accounts without a reading add nothing, and neither do those whose plan has no known capacity."""
-    known = [
-        (account, state) for account, state in states if state.used_percent is not None and state.capacity
-    ]
-    capacity = pool_capacity(name, ((account.plan_type, state.used_percent) for account, state in known))
-    resets = [state.reset_at for _, state in known if state.reset_at is not None]
-    return PoolWindow(capacity, min(resets, default=None), _length(known) or WINDOW_MINUTES[name])
-
-
-def _length(known: Iterable[tuple[Account, WindowState]]) -> int | None:
-    """In minutes, of the most capacity: a pool may have weeks and months. None while it is not told."""
-    held: dict[int, float] = defaultdict(float)
-    for _, state in known:
-        if state.minutes:
-            held[state.minutes] += state.capacity or 0.0
-    return max(held, key=lambda minutes: held[minutes], default=None)
+    pool = pooled(
+        Part(
+            state.capacity or 0.0,
+            state.used_percent,
+            None if state.reset_at is None else state.reset_at.timestamp(),
+            state.minutes,
+        )
+        for _, state in states
+        if state.used_percent is not None
+    )
+    reset_at = None if pool.reset_at is None else datetime.fromtimestamp(pool.reset_at, UTC)
+    return PoolWindow(pool.capacity, reset_at, pool.minutes or WINDOW_MINUTES[name])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ A recount must give what adding gave: both ways take a row's figures by the same
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -46,6 +46,8 @@ _COUNTED: Mapping[str, models.Aggregate] = {
     "first_tokens": Count("first_token_ms"),
 }
 FIGURES = tuple(_COUNTED)
+# As the columns of a cost hold it.
+_MICRO = Decimal("0.000001")
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -124,7 +126,7 @@ def counted_usage(rows: QuerySet[RequestRecord]) -> dict[UsageKey, dict[str, Num
         .values_list("the_hour", "account_id", "the_model", "the_key")
         .annotate(**{f"sum_{name}": counted for name, counted in _COUNTED.items()})
     )
-    return {tuple(row[:4]): dict(zip(FIGURES, row[4:], strict=True)) for row in grouped}
+    return {tuple(row[:4]): _sums(row[4:]) for row in grouped}
 
 
 def counted_minutes(rows: QuerySet[RequestRecord]) -> dict[datetime, dict[str, Number]]:
@@ -135,7 +137,13 @@ def counted_minutes(rows: QuerySet[RequestRecord]) -> dict[datetime, dict[str, N
         .values_list("minute")
         .annotate(**{f"sum_{name}": counted for name, counted in _COUNTED.items()})
     )
-    return {row[0]: dict(zip(FIGURES, row[1:], strict=True)) for row in grouped}
+    return {row[0]: _sums(row[1:]) for row in grouped}
+
+
+def _sums(counted: Sequence[Number]) -> dict[str, Number]:
+    """SQLite adds up costs as binary fractions, which is off far behind the last digit that is stored."""
+    sums = dict(zip(FIGURES, counted, strict=True))
+    return sums | {"cost_usd": Decimal(sums["cost_usd"]).quantize(_MICRO)}
 
 
 def counted_errors(rows: QuerySet[RequestRecord]) -> dict[ErrorKey, int]:
@@ -147,6 +155,18 @@ def counted_errors(rows: QuerySet[RequestRecord]) -> dict[ErrorKey, int]:
         .annotate(Count("pk"))
     )
     return {(hour, code): count for hour, code, count in grouped}
+
+
+def whole_since() -> datetime | None:
+    """The first hour whose rows are all still there; None without any row.
+
+    That of the oldest row is not, where an hour before it has sums: retention may have taken a part of it.
+    """
+    oldest = RequestRecord.objects.order_by("requested_at").values_list("requested_at", flat=True).first()
+    if oldest is None:
+        return None
+    hour = hour_of(oldest)
+    return hour + timedelta(hours=1) if UsageHour.objects.filter(hour__lt=hour).exists() else hour
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Avg
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -31,7 +30,7 @@ from requestlogs.figures import (
 )
 from requestlogs.log_api import log_entry, validated
 from requestlogs.models import RequestRecord
-from usage.models import WindowSample
+from usage.selectors import mean_use
 
 _WINDOWS = tuple(WINDOW_MINUTES)
 
@@ -72,11 +71,11 @@ def usage_history(request: Request) -> Response:
     """The mean of what was left of the 5-hour window; an account without readings counts as full."""
     hours = validated(HistoryQuery, request)["hours"]
     now = timezone.now()
-    samples = WindowSample.objects.filter(window="primary", recorded_at__gte=now - timedelta(hours=hours))
-    means = dict(samples.values_list("account_id").annotate(Avg("used_percent")))
+    accounts = list(Account.objects.order_by("email", "pk"))
+    means = mean_use([account.pk for account in accounts], "primary", now - timedelta(hours=hours))
     rows = [
         _share(account, state, 100.0 - min(max(means.get(account.pk, 0.0), 0.0), 100.0))
-        for account in Account.objects.order_by("email", "pk")
+        for account in accounts
         for state in [window_state(account, {}, "primary", now)]
     ]
     return Response({"windowHours": hours, "accounts": rows})

@@ -15,7 +15,7 @@ from itertools import pairwise
 MEMORY_S = 1800.0
 # Readings of one window whose ends differ by less belong to the same window.
 SAME_RESET_S = 60.0
-# Nothing is said of a time that is farther away than the longest window.
+# Nothing is said of a time that is farther away than the longest window of most plans.
 HORIZON_S = 7 * 86_400.0
 # So far from even use it is called even.
 EVEN_PERCENT = 5.0
@@ -99,7 +99,7 @@ def _is_new_window(before: Reading, after: Reading) -> bool:
     return abs(after.reset_at - before.reset_at) > SAME_RESET_S
 
 
-def pool_forecast(shares: Iterable[Share], now: float) -> Forecast | None:
+def pool_forecast(shares: Iterable[Share], now: float, horizon_s: float = HORIZON_S) -> Forecast | None:
     """When the accounts have used up all they have together, going on at the present rate.
 
     The load goes to whoever has room, so that only the sum counts; a reset gives back what its account had
@@ -117,7 +117,7 @@ def pool_forecast(shares: Iterable[Share], now: float) -> Forecast | None:
     at = now
     saved_at: float | None = None
     too_late_at: float | None = None
-    for share in sorted(_with_reset(known, now), key=lambda share: share.reset_at or 0.0):
+    for share in sorted(_with_reset(known, now, horizon_s), key=lambda share: share.reset_at or 0.0):
         reset_at = share.reset_at or 0.0
         if at + left / rate <= reset_at:
             too_late_at = reset_at
@@ -125,17 +125,17 @@ def pool_forecast(shares: Iterable[Share], now: float) -> Forecast | None:
         left -= rate * (reset_at - at)
         at = reset_at
         left += share.capacity * min(100.0, share.used_percent) / 100
-        if saved_at is None and unsaved_at < now + HORIZON_S:
+        if saved_at is None and unsaved_at < now + horizon_s:
             saved_at = reset_at
     dry_at = at + left / rate
-    if dry_at > now + HORIZON_S:
+    if dry_at > now + horizon_s:
         return Forecast(saved_at=saved_at)
     return Forecast(dry_at, None, saved_at, None if saved_at else too_late_at)
 
 
-def _with_reset(shares: Iterable[Share], now: float) -> list[Share]:
+def _with_reset(shares: Iterable[Share], now: float, horizon_s: float) -> list[Share]:
     return [
-        share for share in shares if share.reset_at is not None and now < share.reset_at < now + HORIZON_S
+        share for share in shares if share.reset_at is not None and now < share.reset_at < now + horizon_s
     ]
 
 

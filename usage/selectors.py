@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from django.db.models import Avg, Count, F, Q, Window
+from django.db.models.functions import RowNumber
+
 from accounts.models import Account
-from usage.capacity import capacity_credits, weekly_credits
-from usage.models import CurrentWindow, ModelLimitWindow, PriceOverride, WindowSample
-from usage.pace import Forecast, Pace, Reading, Share, pool_forecast, pool_pace, use_rate, window_pace
+from usage.capacity import Part, capacity_credits, pooled, weekly_credits, window_key
+from usage.models import CurrentWindow, ModelLimitWindow, PriceOverride, WindowKey, WindowSample
+from usage.pace import (
+    HORIZON_S,
+    Forecast,
+    Pace,
+    Reading,
+    Share,
+    pool_forecast,
+    pool_pace,
+    use_rate,
+    window_pace,
+)
 from usage.pricing import OwnPrice, PriceBook
 
-# How far back the present rate of use is looked for.
-_RATE_SINCE = timedelta(hours=6)
+# How far back the present rate of use is looked for: what lies before it counts for a four-hundredth.
+_RATE_SINCE = timedelta(hours=3)
+_POOL_WINDOWS = ("primary", "secondary")
 _SERVING = (Account.Status.ACTIVE, Account.Status.RATE_LIMITED, Account.Status.QUOTA_EXCEEDED)
 
 
@@ -41,36 +55,84 @@ def price_book() -> PriceBook:
     )
 
 
-def sample_history(account_id: str, since: datetime) -> list[WindowSample]:
-    """The account's readings of all windows from `since` on, oldest first."""
-    rows = WindowSample.objects.filter(account_id=account_id, recorded_at__gte=since)
-    return list(rows.order_by("recorded_at", "pk"))
+def sample_history(account_id: str, since: datetime, most: int) -> list[WindowSample]:
+    """The account's readings from `since` on, oldest first.
+
+    Of a window that has more than `most` each second, third, and so on, the newest always among them: no more
+    than that are made objects of.
+    """
+    rows = WindowSample.objects.filter(
+        account_id=account_id, window__in=WindowKey.values, recorded_at__gte=since
+    ).annotate(
+        place=Window(RowNumber(), partition_by="window", order_by=F("recorded_at").desc()),
+        of=Window(Count("pk"), partition_by="window"),
+    )
+    thinned = rows.annotate(rest=(F("place") - 1) % ((F("of") - 1) / most + 1)).filter(rest=0)
+    return list(thinned.order_by("recorded_at", "pk"))
+
+
+def mean_use(account_ids: Iterable[str], window: str, since: datetime) -> dict[str, float]:
+    """account id → the mean of its readings of the window from `since` on; in percent used."""
+    rows = WindowSample.objects.filter(account_id__in=account_ids, window=window, recorded_at__gte=since)
+    return dict(rows.order_by().values_list("account_id").annotate(Avg("used_percent")))
 
 
 def forecasts(accounts: Iterable[Account], now: datetime) -> dict[str, Forecast]:
-    """window → when the pool runs dry of it, from what the serving accounts have used lately. One query.
+    """primary and secondary → when the pool runs dry of it, from what the serving accounts have used lately.
 
-    The accounts come with their windows. A window of which too little is known is left out.
+    One query; the accounts come with their windows. A window of which too little is known is left out. One
+    that has ended is unknown until fresh proof, and a month stands in for the week.
     """
-    serving = [account for account in accounts if account.status in _SERVING]
-    current = {
-        (row.account_id, row.window): (row, account.plan_type)
-        for account in serving
-        for row in account.windows.all()
-    }
-    history: dict[tuple[str, str], list[Reading]] = defaultdict(list)
-    figures = (
-        WindowSample.objects.filter(recorded_at__gte=now - _RATE_SINCE)
-        .order_by("recorded_at", "pk")
-        .values_list("account_id", "window", "recorded_at", "used_percent", "reset_at")
+    current: dict[str, list[tuple[CurrentWindow, float]]] = {name: [] for name in _POOL_WINDOWS}
+    for account in accounts:
+        rows = {row.window: row for row in account.windows.all()}
+        for name, known in current.items():
+            row = rows.get(window_key(name, rows))
+            if row is None or account.status not in _SERVING or _has_ended(row, now):
+                continue
+            known.append((row, capacity_credits(account.plan_type, row.window) or 0.0))
+    history = _recent_readings([row for known in current.values() for row, _ in known], now)
+    found = {}
+    for name, known in current.items():
+        shares = [_share(row, credits, history[row.account_id, row.window]) for row, credits in known]
+        expected = pool_forecast(shares, now.timestamp(), _horizon_s(known))
+        if expected is not None:
+            found[name] = expected
+    return found
+
+
+def _has_ended(row: CurrentWindow, now: datetime) -> bool:
+    return row.reset_at is not None and row.reset_at <= now
+
+
+def _horizon_s(known: Iterable[tuple[CurrentWindow, float]]) -> float:
+    """Longer for a pool of months than for one of weeks."""
+    pool = pooled(Part(credits, row.used_percent, None, row.window_minutes) for row, credits in known)
+    return max(HORIZON_S, 60.0 * (pool.minutes or 0))
+
+
+def _recent_readings(
+    windows: Sequence[CurrentWindow], now: datetime
+) -> defaultdict[tuple[str, str], list[Reading]]:
+    """(account id, window) → its readings, oldest first: the newest five, and before them each tenth.
+
+    The rate needs no more of them, and a pool that is read every minute has thousands.
+    """
+    rows = WindowSample.objects.filter(
+        # Both are named for the index: by the time alone the whole table would be read.
+        account_id__in={row.account_id for row in windows},
+        window__in={row.window for row in windows},
+        recorded_at__gte=now - _RATE_SINCE,
+    )
+    place = Window(RowNumber(), partition_by=["account_id", "window"], order_by=F("recorded_at").desc())
+    kept = rows.annotate(place=place, tenth=F("place") % 10).filter(Q(place__lte=5) | Q(tenth=0))
+    history: defaultdict[tuple[str, str], list[Reading]] = defaultdict(list)
+    figures = kept.order_by("recorded_at", "pk").values_list(
+        "account_id", "window", "recorded_at", "used_percent", "reset_at"
     )
     for account_id, window, recorded_at, used_percent, reset_at in figures:
         history[account_id, window].append(_as_reading(recorded_at, used_percent, reset_at))
-    shares: dict[str, list[Share]] = defaultdict(list)
-    for key, (row, plan_type) in current.items():
-        shares[row.window].append(_share(row, plan_type, history[key], now))
-    found = ((window, pool_forecast(known, now.timestamp())) for window, known in shares.items())
-    return {window: expected for window, expected in found if expected is not None}
+    return history
 
 
 def weekly_pace(account: Account, now: datetime) -> Pace | None:
@@ -79,7 +141,7 @@ def weekly_pace(account: Account, now: datetime) -> Pace | None:
     The account comes with its windows.
     """
     known = {row.window: row for row in account.windows.all()}
-    row = known.get("secondary") or known.get("monthly")
+    row = known.get(window_key("secondary", known))
     if row is None or not row.window_minutes:
         return None
     return window_pace(_reading(row), 60.0 * row.window_minutes, now.timestamp())
@@ -94,16 +156,10 @@ def pool_weekly_pace(accounts: Iterable[Account], now: datetime) -> Pace | None:
     )
 
 
-def _share(row: CurrentWindow, plan_type: str, readings: list[Reading], now: datetime) -> Share:
+def _share(row: CurrentWindow, credits: float, readings: list[Reading]) -> Share:
     # The newest reading may repeat the one before it, and is then not in the history: a rest is known by it.
-    known = [*readings, _reading(row)]
-    has_ended = row.reset_at is not None and row.reset_at <= now
-    return Share(
-        capacity=capacity_credits(plan_type, row.window) or 0.0,
-        used_percent=0.0 if has_ended else row.used_percent,
-        reset_at=row.reset_at.timestamp() if row.reset_at else None,
-        rate=use_rate(known),
-    )
+    newest = _reading(row)
+    return Share(credits, newest.used_percent, newest.reset_at, use_rate([*readings, newest]))
 
 
 def _reading(row: CurrentWindow) -> Reading:

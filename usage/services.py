@@ -113,16 +113,19 @@ def _forget_untold(account_id: str, sample: Sample) -> bool:
 
 
 def _store_credits(account_id: str, sample: Sample) -> None:
-    held = sample.credits
-    if held is None:
-        return
-    values = {
-        "has_credits": held.has_credits,
-        "unlimited": held.unlimited,
-        "balance": held.balance,
-        "recorded_at": _moment(sample.recorded_at),
-    }
-    _set_newest(AccountCredits.objects.filter(pk=account_id), values, account_id=account_id)
+    """A whole reading that tells of none is proof that there are none."""
+    held, recorded_at = sample.credits, _moment(sample.recorded_at)
+    rows = AccountCredits.objects.filter(pk=account_id)
+    if held is not None:
+        values = {
+            "has_credits": held.has_credits,
+            "unlimited": held.unlimited,
+            "balance": held.balance,
+            "recorded_at": recorded_at,
+        }
+        _set_newest(rows, values, account_id=account_id)
+    elif sample.is_whole:
+        rows.filter(recorded_at__lt=recorded_at).delete()
 
 
 def _add_history(account_id: str, sample: Sample) -> None:

@@ -114,10 +114,17 @@ def sample_from_event(event: Mapping[str, Any], now: float) -> Sample | None:
 
 
 def sample_from_usage(payload: Mapping[str, Any], now: float) -> Sample | None:
-    """From the answer of the usage endpoint."""
-    limits = _mapping(payload.get("rate_limit"))
+    """From the answer of the usage endpoint; it may tell of an account without any window.
+
+    None for what is no such answer, and where a window is told that cannot be read: that is no proof that
+    there is none.
+    """
+    told = payload.get("rate_limit")
+    if not ("rate_limit" in payload or "plan_type" in payload) or not isinstance(told, Mapping | None):
+        return None
+    limits = _mapping(told)
     windows = _windows(_payload_windows(limits), now)
-    if not windows:
+    if not windows and any(given is not None for given in _payload_windows(limits).values()):
         return None
     additional = payload.get("additional_rate_limits")
     return Sample(
@@ -239,10 +246,14 @@ def _renamed(readings: list[WindowReading]) -> list[WindowReading]:
 
 
 def _credits(raw: Mapping[str, Any]) -> Credits | None:
+    """A balance alone says whether there are any."""
     has, unlimited = _flag(raw.get("has_credits")), _flag(raw.get("unlimited"))
-    if has is None and unlimited is None:
+    balance = finite(raw.get("balance"))
+    if has is None and unlimited is None and balance is None:
         return None
-    return Credits(bool(has), bool(unlimited), finite(raw.get("balance")))
+    if has is None:
+        has = balance is not None and balance > 0
+    return Credits(has, bool(unlimited), balance)
 
 
 def finite(value: object) -> float | None:
@@ -259,6 +270,8 @@ def finite(value: object) -> float | None:
 def _flag(value: object) -> bool | None:
     if isinstance(value, bool):
         return value
+    if isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
     if isinstance(value, str) and value.strip().lower() in ("true", "false", "1", "0"):
         return value.strip().lower() in ("true", "1")
     return None

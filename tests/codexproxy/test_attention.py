@@ -20,14 +20,14 @@ def told(now: datetime = NOW) -> list[str]:
     return [strip_tags(notice["text"]) for notice in notices(accounts, forecasts(accounts, now), now)]
 
 
-def used(account: Account, *percents: float, **fields: Any) -> None:
+def used(account: Account, *percents: float, window: str = "primary", **fields: Any) -> None:
     """One reading every ten minutes, the last one now."""
     for index, percent in enumerate(reversed(percents)):
         at = NOW - timedelta(minutes=10 * index)
         values = {"used_percent": percent, "recorded_at": at, **fields}
-        WindowSample.objects.create(account=account, window="primary", **values)
+        WindowSample.objects.create(account=account, window=window, **values)
         if not index:
-            CurrentWindow.objects.create(account=account, window="primary", **values)
+            CurrentWindow.objects.create(account=account, window=window, **values)
 
 
 def test_a_pool_that_runs_dry_soon_says_when() -> None:
@@ -36,6 +36,14 @@ def test_a_pool_that_runs_dry_soon_says_when() -> None:
     (text,) = told()
     assert "the 5-hour window of the pool is used up in 40 min" in text
     assert f"about {dry_at:%Y-%m-%d %H:%M} UTC" in text
+
+
+def test_a_pool_of_months_that_runs_dry_in_days_says_when() -> None:
+    account = make_account(plan_type="free")
+    month = {"reset_at": NOW + timedelta(days=20), "window_minutes": 43_200}
+    used(account, 79.0, 79.1, 79.2, window="monthly", **month)
+    (text,) = told()
+    assert "the monthly window of the pool is used up in 1 d" in text
 
 
 def test_a_reset_that_comes_first_leaves_nothing_to_say() -> None:

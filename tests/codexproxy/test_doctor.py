@@ -33,8 +33,9 @@ from codexproxy.doctor import (
     clock_findings,
 )
 from proxy.simulator import Simulator, running
-from requestlogs.models import UsageHour
+from requestlogs.models import RequestRecord, UsageHour
 from requestlogs.records import Record
+from requestlogs.rollups import hour_of
 from requestlogs.writer import records_store
 from tests.builders import make_account
 
@@ -79,6 +80,25 @@ def test_sums_that_are_not_what_the_rows_come_to_are_a_problem_and_are_counted_a
     with contextlib.suppress(SystemExit):
         call_command("doctor", "--offline", "--recount", stdout=told)
     assert "1 hourly sums were wrong" in told.getvalue()
+    assert levels(check_sums(NOW)) == {"hourly sums": "ok"}
+
+
+@pytest.mark.django_db
+def test_sums_whose_rows_retention_has_taken_are_not_called_wrong() -> None:
+    """As after a day of retention that was raised again: the oldest hour has only a part of its rows."""
+    cut = hour_of(NOW) - timedelta(hours=24) + timedelta(minutes=30)
+    moments = [cut + timedelta(hours=hours, minutes=minutes) for hours in (-30, 0, 3) for minutes in (-9, 9)]
+    records_store([Record("rid", at, account_id="acc-1", status="success") for at in moments])
+    RequestRecord.objects.filter(requested_at__lt=cut).delete()
+    assert levels(check_sums(NOW)) == {"hourly sums": "ok"}
+    UsageHour.objects.filter(hour__gt=cut).update(requests=5)
+    assert levels(check_sums(NOW)) == {"hourly sums": "problem"}
+
+
+@pytest.mark.django_db
+def test_sums_without_any_row_are_not_called_wrong() -> None:
+    records_store([Record("rid", NOW - timedelta(hours=3), account_id="acc-1", status="success")])
+    RequestRecord.objects.all().delete()
     assert levels(check_sums(NOW)) == {"hourly sums": "ok"}
 
 

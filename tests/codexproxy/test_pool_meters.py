@@ -8,9 +8,9 @@ import pytest
 from django.utils.html import strip_tags
 
 from accounts.models import Account
-from codexproxy.pool_meters import even_percent, forecast_words, pace_words, shares
+from codexproxy.pool_meters import even_percent, forecast_words, pace_words, pool_meters, shares
 from requestlogs.figures import WindowState
-from tests.builders import NOW
+from tests.builders import NOW, make_account
 from usage.pace import Forecast, Pace
 
 
@@ -28,6 +28,16 @@ def test_whoever_has_most_left_comes_first_in_the_bar_and_all_is_in_percent_of_t
         (0, 30, "fair"), (30, 12, "good"), (42, 2, "bad"),
     ]  # fmt: skip
     assert found[0].words == "b 50 % left, 150 credits"
+
+
+@pytest.mark.django_db
+def test_a_pool_of_months_is_called_so_and_has_a_forecast() -> None:
+    reading = {"reset_at": NOW + timedelta(days=20), "window_minutes": 43_200, "recorded_at": NOW}
+    make_account(plan_type="free").windows.create(window="monthly", used_percent=25, **reading)
+    accounts = list(Account.objects.prefetch_related("windows"))
+    (meter,) = pool_meters(accounts, {"secondary": Forecast()}, NOW)
+    assert (meter["label"], meter["text"]) == ("Month", "75 % left")
+    assert meter["forecast"] == "At the present rate it does not run dry."
 
 
 def test_an_even_pace_is_weighed_by_the_accounts_capacity() -> None:

@@ -27,7 +27,7 @@ from tests.e2e.server import Server
 from tests.register.pool import REVERSE_PROXY, Pool
 from tests.usage.test_refresh import Backend, Refresher, World
 from usage.models import CurrentWindow, WindowSample
-from usage.pricing import cost_usd
+from usage.pricing import OwnPrice, PriceBook, cost_usd
 from usage.quota import Known, Standing, status_after
 from usage.services import sample_store
 from usage.windows import ModelLimit, Sample, WindowReading
@@ -241,6 +241,12 @@ def test_b3_who_is_paused_or_deactivated_is_not_asked() -> None:
 )
 def test_b4_counts_are_clamped_or_have_no_cost(counts: TokenCounts, expected: Decimal | None) -> None:
     assert cost_usd("gpt-5.1", counts) == expected
+
+
+def test_b4_more_cached_than_read_costs_no_more_than_what_was_read() -> None:
+    prices = PriceBook([OwnPrice("a-model", "standard", Decimal("2.0"), Decimal("0.5"), Decimal("4.0"))])
+    counts = TokenCounts(input=100, cached_input=999, output=10)
+    assert prices.cost_usd("a-model", counts) == Decimal("0.00009")
 
 
 def test_b4_a_request_s_cost_is_that_of_its_clamped_counts(pool: Pool) -> None:

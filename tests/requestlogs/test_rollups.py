@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from requestlogs.models import ErrorHour, RequestRecord, UsageHour
 from requestlogs.records import Record, TokenCounts
-from requestlogs.rollups import hour_of, rollups_differences, rollups_rebuild
+from requestlogs.rollups import counted_minutes, hour_of, rollups_differences, rollups_rebuild
 from requestlogs.writer import records_store
 
 pytestmark = pytest.mark.django_db
@@ -97,6 +98,35 @@ def test_what_differs_is_told_and_a_rebuild_puts_it_right() -> None:
     assert told[0].stored.startswith("7 requests") and told[0].counted.startswith("2 requests")
     assert rollups_rebuild(**DAY) == 2
     assert rollups_differences(**DAY) == []
+
+
+def thousands() -> list[Record]:
+    """In four hours. The sum of so many binary fractions is not the sum of what they stand for."""
+    rng = random.Random(2)
+    return [
+        record(
+            model="gpt-5.5",
+            requested_at=NOW + (number % 4) * HOUR,
+            tokens=TokenCounts(
+                input=rng.randrange(90_000, 200_000),
+                cached_input=rng.randrange(90_000),
+                output=rng.randrange(9_000),
+            ),
+        )
+        for number in range(6_000)
+    ]
+
+
+def test_the_cost_of_thousands_of_requests_is_what_a_recount_gives() -> None:
+    records_store(thousands())
+    assert rollups_differences(since=NOW - HOUR, until=NOW + 4 * HOUR) == []
+
+
+def test_the_cost_of_a_minute_is_the_sum_of_its_rows_to_the_last_digit() -> None:
+    records_store(thousands())
+    rows = RequestRecord.objects.all()
+    counted = sum(sums["cost_usd"] for sums in counted_minutes(rows).values())
+    assert counted == sum(row.cost_usd or Decimal(0) for row in rows)
 
 
 def test_an_hour_whose_rows_are_gone_keeps_its_sums() -> None:

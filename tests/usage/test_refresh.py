@@ -306,6 +306,15 @@ def test_an_account_that_failed_is_left_alone_for_a_while(
     assert len(world.backend.calls) == calls
 
 
+def test_an_account_without_windows_is_asked_again_at_its_time(world: World) -> None:
+    make_account("acc-1_a")
+    world.backend.answers = [Answer(content={"plan_type": "business", "rate_limit": None})]
+    world.run()
+    world.run()
+    assert len(world.backend.calls) == 2
+    assert Account.objects.get().plan_type == "business"
+
+
 def test_one_that_failed_does_not_hold_up_the_next(world: World) -> None:
     make_account("acc-1_a")
     make_account("acc-2_b")

@@ -330,6 +330,22 @@ def test_the_newest_credits_are_kept() -> None:
     assert (row.has_credits, row.unlimited, row.balance, row.recorded_at) == (True, False, 12.5, NOW)
 
 
+def test_credits_that_a_whole_reading_does_not_tell_are_gone() -> None:
+    store(sample(5, credits=Credits(True, False, 12.5)))
+    store(whole(5, at=-5))
+    store(sample(5, at=1))
+    assert AccountCredits.objects.count() == 1
+    store(whole(5, at=2))
+    assert AccountCredits.objects.count() == 0
+
+
+def test_a_whole_reading_without_windows_forgets_those_that_were_known() -> None:
+    store(sample(5, 6))
+    store(whole(None, at=1, plan="business", credits=Credits(True, False, 12.5)))
+    assert (CurrentWindow.objects.count(), AccountCredits.objects.get().balance) == (0, 12.5)
+    assert Account.objects.get(pk=ACCOUNT).plan_type == "business"
+
+
 def test_each_window_tells_its_source() -> None:
     store(sample(5))
     store(Sample((WindowReading("primary", 6, None, 300),), AT + 1, "event"))

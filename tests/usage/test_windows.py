@@ -81,6 +81,47 @@ def test_it_reads_headers() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("told", "credits"),
+    [
+        ({"has_credits": 1, "unlimited": 0, "balance": 12.5}, Credits(True, False, 12.5)),
+        ({"has_credits": "1", "unlimited": "0", "balance": "12.5"}, Credits(True, False, 12.5)),
+        ({"has_credits": False, "unlimited": True, "balance": None}, Credits(False, True, None)),
+        ({"has_credits": 0, "unlimited": 1.0}, Credits(False, True, None)),
+        ({"balance": "12.5"}, Credits(True, False, 12.5)),
+        ({"balance": 12}, Credits(True, False, 12.0)),
+        ({"balance": 0}, Credits(False, False, 0.0)),
+        ({"balance": "0.0", "has_credits": True}, Credits(True, False, 0.0)),
+        ({"has_credits": 2, "unlimited": "many", "balance": "nan"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_credits_may_be_told_as_numbers_and_as_text(told: Any, credits: Credits | None) -> None:
+    sample = sample_from_usage(usage(window(), credits=told), NOW)
+    assert sample is not None
+    assert sample.credits == credits
+
+
+@pytest.mark.parametrize("limits", [{"rate_limit": None}, {"rate_limit": {}}, {}])
+def test_an_answer_without_windows_tells_all_the_rest(limits: dict[str, Any]) -> None:
+    other = {"limit_name": "GPT-5.5-Sonic", "metered_feature": "codex_other"}
+    payload = {
+        "plan_type": "business",
+        **limits,
+        "credits": {"has_credits": True, "unlimited": False, "balance": "12.50"},
+        "additional_rate_limits": [{**other, "rate_limit": {"primary_window": window(99)}}],
+    }
+    assert sample_from_usage(payload, NOW) == Sample(
+        (), NOW, "usage", "business", Credits(True, False, 12.5), (SONIC,), is_whole=True
+    )
+
+
+@pytest.mark.parametrize("payload", [{}, {"detail": "not found"}, {"rate_limit": 7}, {"rate_limit": []}])
+def test_what_is_no_answer_about_usage_is_no_reading(payload: dict[str, Any]) -> None:
+    assert sample_from_usage(payload, NOW) is None
+
+
 def test_an_answer_without_such_headers_is_no_reading() -> None:
     assert sample_from_headers([(b"content-type", b"text/html")], NOW) is None
 

@@ -49,9 +49,12 @@ def model_limits_of(account: Account) -> list[dict[str, Any]]:
 
 
 @register.simple_tag
-def credits_of(account: Account) -> AccountCredits | None:
-    """What it has beside its windows."""
-    return AccountCredits.objects.filter(pk=account.pk).first()
+def credits_of(account: Account) -> dict[str, Any] | None:
+    """What it has beside its windows, and when that was told; None where it has nothing."""
+    held = AccountCredits.objects.filter(pk=account.pk).first()
+    if held is None or not (held.has_credits or held.unlimited):
+        return None
+    return {"held": held, "at": admin_base.time_cell(held.recorded_at, timezone.now())}
 
 
 def _credits(account: Account, row: CurrentWindow) -> str:

@@ -24,7 +24,7 @@ def week_trend(account_id: str) -> list[dict[str, Any]]:
     """The lines of its windows over seven days: what was left, in percent. Without readings there is none."""
     now = timezone.now()
     since = now - timedelta(days=DAYS)
-    history = sample_history(account_id, since)
+    history = sample_history(account_id, since, _MOST_POINTS)
     lines = []
     for window, words in _WINDOWS.items():
         samples = [sample for sample in history if sample.window == window]
@@ -35,11 +35,9 @@ def week_trend(account_id: str) -> list[dict[str, Any]]:
 
 def points(samples: list[WindowSample], since: datetime, until: datetime) -> str:
     """For a polyline in a box of 100 by 100; what was left is 0 at the bottom."""
-    step = len(samples) // _MOST_POINTS + 1
-    kept = [*samples[:-1:step], samples[-1]]
     whole = (until - since).total_seconds()
     return " ".join(
         f"{100 * (sample.recorded_at - since).total_seconds() / whole:.1f},"
         f"{min(100.0, max(0.0, sample.used_percent)):.1f}"
-        for sample in kept
+        for sample in samples
     )

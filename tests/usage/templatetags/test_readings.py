@@ -10,6 +10,7 @@ from django.utils import timezone
 from accounts.models import Account
 from tests.builders import make_account
 from tests.codexproxy.browsing import browser
+from usage.models import AccountCredits
 from usage.services import sample_store
 from usage.windows import Credits, ModelLimit, Sample, WindowReading
 
@@ -82,7 +83,7 @@ def test_limits_for_single_models_and_credits_beside_the_windows_are_shown() -> 
     page = page_of(account)
     assert "GPT-5.5-Sonic alone, 5 hours" in page
     assert "25 % left" in page
-    assert "It has 12.50 credits beside its windows." in page
+    assert "It has 12.50 credits beside its windows; told <time" in page
 
 
 def test_an_old_figure_is_shown_as_such() -> None:
@@ -93,3 +94,12 @@ def test_an_old_figure_is_shown_as_such() -> None:
 
 def test_an_account_of_which_nothing_is_known_has_no_sources() -> None:
     assert "when each source told them" not in page_of(make_account())
+
+
+def test_unlimited_credits_are_shown_with_their_age() -> None:
+    account = make_account()
+    tell(account, "usage", 600, PRIMARY)
+    AccountCredits.objects.update(has_credits=False, unlimited=True)
+    page = page_of(account)
+    told = page[page.index("It has unlimited credits beside its windows; told") :]
+    assert "10 min ago</time>" in told[:250]
