@@ -29,7 +29,7 @@ from accounts import (
 from accounts.buttons import button_context
 from accounts.identity import workspace_words
 from accounts.models import Account, AccountEvent, AccountGroup
-from accounts.sign_in_admin import SignInPages
+from accounts.sign_in_admin import SignInPages, or_begin_anew
 from codexproxy.admin_base import (
     ModelAdmin,
     TabularInline,
@@ -369,7 +369,7 @@ class AccountAdmin(ModelAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return self._sign_in_pages.add(request)
+        return or_begin_anew(self._sign_in_pages.add)(request)
 
 
 def _put_into(group: AccountGroup) -> GroupAction:

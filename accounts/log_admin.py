@@ -23,6 +23,9 @@ class AccountEventAdmin(ReadOnlyModelAdmin):
     search_fields = ("account__email", "account__alias", "detail")
     ordering = ("-at", "-pk")
     show_full_result_count = False
+    empty_title = "Nothing has happened yet."
+    empty_words = "Limits, sign-ins, refusals and pauses of every account are listed here, with their causes."
+    empty_link = ("admin:accounts_account_changelist", "Accounts")
 
     @display(description="at", ordering="at")
     def moment(self, event: AccountEvent) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -29,6 +31,8 @@ from codexproxy.admin_base import duration_words, time_cell
 
 if TYPE_CHECKING:
     from codexproxy.admin_base import ModelAdmin
+
+View = Callable[..., HttpResponse]
 
 Status = SignInFlow.Status
 Kind = SignInFlow.Kind
@@ -61,7 +65,7 @@ class SignInPages:
 
     def urls(self) -> list[URLPattern]:
         def way(route: str, view: Any, name: str) -> URLPattern:
-            wrapped = self._admin.admin_site.admin_view(never_cache(view))
+            wrapped = self._admin.admin_site.admin_view(never_cache(or_begin_anew(view)))
             found: URLPattern = path(f"sign-in/{route}", wrapped, name=f"{PREFIX}{name}")
             return found
 
@@ -164,7 +168,7 @@ class SignInPages:
         self._check(request)
         flow = sign_in.find(scope_of(request), flow_id)
         if flow is None:
-            raise Http404("This sign-in was started in another browser, or is long over.")
+            raise Vanished("That sign-in was started in another browser, or is long over.")
         return flow
 
     def _show(self, request: HttpRequest, flow: SignInFlow, form: PasteForm | None = None) -> HttpResponse:
@@ -198,6 +202,26 @@ class SignInPages:
         return TemplateResponse(request, f"admin/accounts/sign_in/{name}.html", whole)
 
 
+class Vanished(Exception):
+    """What a page is about is not there any more; the message says so."""
+
+
+def or_begin_anew(view: View) -> View:
+    """Leads back to the beginning, with a word, where the view finds something gone."""
+
+    @wraps(view)
+    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except Vanished as gone:
+            messages.warning(request, str(gone))
+            if request.headers.get("HX-Request"):
+                return HttpResponse(headers={"HX-Redirect": add_url("")})
+            return HttpResponseRedirect(add_url(""))
+
+    return answered
+
+
 def _target(request: HttpRequest) -> Account | None:
     """The account to sign in again, where one is named."""
     target_id = request.POST.get("account") or request.GET.get("account")
@@ -206,7 +230,7 @@ def _target(request: HttpRequest) -> Account | None:
     # PostgreSQL takes no NUL.
     account = Account.objects.filter(pk=target_id).first() if target_id.isprintable() else None
     if account is None:
-        raise Http404("This account is not there any more.")
+        raise Vanished("That account is not there any more.")
     return account
 
 

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from accounts.models import Account
-from accounts.sign_in_admin import sign_in_url
+from accounts.sign_in_admin import SIGNED_OUT, sign_in_url
 from codexproxy.admin_base import duration_words, moment
 from usage.capacity import window_key
 from usage.pace import Forecast
@@ -40,14 +40,16 @@ def notices(accounts: list[Account], expected: Mapping[str, Forecast], now: date
             )
         ]
     found = []
-    lost = [account for account in accounts if account.status == Account.Status.REAUTH_REQUIRED]
+    lost = [account for account in accounts if account.status in SIGNED_OUT]
     if lost:
         found.append(_sign_in_notice(lost, accounts_url))
     limited = [account for account in accounts if account.is_blocked_by_limit]
+    # The next request tries one whose limit is over.
+    waiting = [account for account in limited if account.reset_at is None or account.reset_at > now]
     if not any(account.status == Account.Status.ACTIVE for account in accounts):
         found.append(_notice(_nobody_serves(limited, now), "danger", accounts_url, "Show accounts"))
-    elif limited:
-        words = "1 account is" if len(limited) == 1 else f"{len(limited)} accounts are"
+    elif waiting:
+        words = "1 account is" if len(waiting) == 1 else f"{len(waiting)} accounts are"
         found.append(_notice(f"{words} at a limit; the others serve.", "warning", accounts_url, "Show"))
     found += [*_forecasts(accounts, expected, now), *_stale(accounts, now)]
     return found or [_notice("All good: every account that is not paused can serve.", "good")]
@@ -63,11 +65,19 @@ def _stale(accounts: list[Account], now: datetime) -> list[dict[str, Any]]:
 
 
 def _sign_in_notice(lost: list[Account], accounts_url: str) -> dict[str, Any]:
+    statuses = {account.status for account in lost}
+    is_closed = Account.Status.DEACTIVATED in statuses
     if len(lost) == 1:
         words = f"{lost[0].display_name} needs a new sign-in."
+        if is_closed:
+            words = (
+                f"{lost[0].display_name} is deactivated: {lost[0].status_reason or 'upstream refused it.'}"
+            )
         return _notice(words, "danger", sign_in_url(lost[0]), "Sign in again")
-    url = f"{accounts_url}?status__exact={Account.Status.REAUTH_REQUIRED}"
-    return _notice(f"{len(lost)} accounts need a new sign-in.", "danger", url, "Show")
+    both = "need a new sign-in or are deactivated" if len(statuses) > 1 else "are deactivated"
+    words = f"{len(lost)} accounts {both if is_closed else 'need a new sign-in'}."
+    url = accounts_url if len(statuses) > 1 else f"{accounts_url}?status__exact={lost[0].status}"
+    return _notice(words, "danger", url, "Show")
 
 
 def _nobody_serves(limited: list[Account], now: datetime) -> str:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from codexproxy.admin_base import time_cell
 from requestlogs.causes import hint_for
+from requestlogs.explorer_filters import NO_CODE
 from requestlogs.selectors import causes
 
 RANGES = {
@@ -44,7 +45,7 @@ def errors_page(request: HttpRequest) -> HttpResponse:
                 "hint": hint_for(cause.code),
                 "first": time_cell(cause.first_at, now),
                 "last": time_cell(cause.last_at, now),
-                "url": _requests_url(cause.code),
+                "url": _requests_url(cause.code, chosen),
             }
             for cause in causes(now - length)
         ],
@@ -52,7 +53,7 @@ def errors_page(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/errors.html", context)
 
 
-def _requests_url(code: str) -> str:
+def _requests_url(code: str, period: str) -> str:
     """The explorer with the requests of this cause."""
-    found = {"outcome": "failed", "code": code} if code else {"outcome": "failed"}
+    found = {"outcome": "failed", "code": code or NO_CODE, "period": period}
     return f"{reverse('admin:requestlogs_requestrecord_changelist')}?{urlencode(found)}"

@@ -1,14 +1,17 @@
-"""What is still to be done on a fresh install; nothing once a client has been answered."""
+"""What is still to be done on a fresh install, until a client was answered or nobody wants to see it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.views.decorators.http import require_POST
 
 from accounts.models import Account
 from proxy.probe import CLIENT as PROBE
+from proxy.settings_services import first_steps_end
 from requestlogs.models import RequestRecord
 
 
@@ -26,7 +29,8 @@ def first_steps(
     accounts: list[Account], last_requests: Iterable[RequestRecord], *, is_locked: bool
 ) -> list[FirstStep]:
     """In the order in which they are done; empty when all that must be done is."""
-    answered = [row for row in last_requests if row.status == RequestRecord.Status.SUCCESS]
+    rows = list(last_requests)
+    answered = [row for row in rows if row.status == RequestRecord.Status.SUCCESS]
     steps = [
         FirstStep(
             bool(accounts),
@@ -43,13 +47,6 @@ def first_steps(
             "Accounts",
         ),
         FirstStep(
-            any(row.client != PROBE for row in answered),
-            "Connect a client",
-            "Codex CLI, OpenCode or anything on an OpenAI SDK: a few lines of its settings, ready to copy.",
-            reverse("admin:connect"),
-            "Connect a client",
-        ),
-        FirstStep(
             is_locked,
             "Lock the dashboard",
             "It is open to this machine. A password or one-time codes open it to you from anywhere else.",
@@ -57,5 +54,25 @@ def first_steps(
             "Security",
             is_optional=True,
         ),
+        FirstStep(
+            any(row.client != PROBE for row in rows),
+            "Connect a client",
+            "Codex CLI, OpenCode or anything on an OpenAI SDK: a few lines of its settings, ready to copy.",
+            reverse("admin:connect"),
+            "Connect a client",
+        ),
+        FirstStep(
+            any(row.client != PROBE for row in answered),
+            "See it work",
+            "The first answer that a client gets. What keeps it from one is among the requests.",
+            reverse("admin:requestlogs_requestrecord_changelist"),
+            "Requests",
+        ),
     ]
     return [] if all(step.is_done or step.is_optional for step in steps) else steps
+
+
+@require_POST
+def dismiss_page(request: HttpRequest) -> HttpResponse:
+    first_steps_end()
+    return HttpResponseRedirect(reverse("admin:index"))

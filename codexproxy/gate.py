@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
+from django.urls import reverse
 
 from accounts import audit
 from accounts.operators import sessions
@@ -198,7 +200,17 @@ class GateMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not is_exempt(request.path_info) and (refused := refusal(request)) is not None:
             return refusal_response(request, refused)
-        return self.get_response(request)
+        response = self.get_response(request)
+        if request.headers.get("HX-Request") and _leads_to_sign_in(response):
+            # A page that reads a part of itself anew would put the sign-in in that part's place.
+            return HttpResponse(headers={"HX-Refresh": "true"})
+        return response
+
+
+def _leads_to_sign_in(response: HttpResponse) -> bool:
+    return response.status_code == 302 and urlsplit(response.headers["Location"]).path == reverse(
+        "admin:login"
+    )
 
 
 class OperatorMiddleware:

@@ -17,12 +17,12 @@ from codexproxy.account_cards import account_cards
 from codexproxy.admin_base import UNKNOWN, compact, duration_words, time_cell
 from codexproxy.attention import notices
 from codexproxy.charts import sparkline
-from codexproxy.first_steps import first_steps
+from codexproxy.first_steps import FirstStep, first_steps
 from codexproxy.overview_charts import DEFAULT_SPLIT, SPLITS, Split, charts
 from codexproxy.pool_meters import pool_meters
 from proxy.key_selectors import names_of_keys
 from proxy.models import Settings
-from proxy.settings_services import settings_get
+from proxy.settings_services import first_steps_end, settings_get
 from requestlogs.figures import Totals, top_error
 from requestlogs.models import RequestRecord
 from requestlogs.timeline import DEFAULT_SPAN, SPANS, Span, Timeline, costs_by, timeline
@@ -41,7 +41,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
     lines = timeline(span, now)
     newest = list(RequestRecord.objects.order_by("-id")[:LAST_REQUESTS])
     return {
-        "first_steps": first_steps(accounts, newest, is_locked=not gate.locks(request).are_open),
+        "first_steps": _first_steps(request, settings, accounts, newest),
         "notices": notices(accounts, expected, now),
         "span": span,
         "spans": SPANS.values(),
@@ -55,6 +55,18 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "requests": _last_requests(newest, accounts, now),
         "strip": _strip(accounts, settings, now),
     }
+
+
+def _first_steps(
+    request: HttpRequest, settings: Settings, accounts: list[Account], newest: list[RequestRecord]
+) -> list[FirstStep]:
+    if settings.first_steps_done:
+        return []
+    steps = first_steps(accounts, newest, is_locked=not gate.locks(request).are_open)
+    if not steps:
+        # Ten failures in a row must not bring them back.
+        first_steps_end()
+    return steps
 
 
 def _strip(accounts: list[Account], settings: Settings, now: datetime) -> list[str]:

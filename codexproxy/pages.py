@@ -10,6 +10,7 @@ from codexproxy.backup_page import backup_page
 from codexproxy.connect_page import connect_page, first_request
 from codexproxy.errors_page import errors_page
 from codexproxy.explain_page import explain_page
+from codexproxy.first_steps import dismiss_page
 from codexproxy.privacy import blur_page
 from codexproxy.probe_page import probe_page
 
@@ -25,4 +26,5 @@ def urls(site: AdminSite) -> list[URLPattern]:
         path("errors/", site.admin_view(errors_page), name="errors"),
         path("accounts/account/<path:object_id>/probe/", site.admin_view(probe_page), name="account_probe"),
         path("explain/", site.admin_view(explain_page), name="explain"),
+        path("first-steps/dismiss/", site.admin_view(dismiss_page), name="first_steps_dismiss"),
     ]

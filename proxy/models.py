@@ -71,6 +71,8 @@ class Settings(models.Model):
         help_text="Under which clients reach this server, for example https://codex.example.com. "
         "Empty: the address that the dashboard was opened under.",
     )
+    # Not a choice of the form: set when a client has been answered, or by who wants to see no more of it.
+    first_steps_done = models.BooleanField(default=False, editable=False)
     require_password = models.BooleanField(
         default=False, help_text="The dashboard asks for the password. Set one first, on the security page."
     )

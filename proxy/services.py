@@ -39,6 +39,11 @@ def conversations_forget(*, before: datetime) -> int:
     return deleted
 
 
+def conversations_leave(account_id: str) -> None:
+    """The account is no more; each of its conversations is assigned anew when it goes on."""
+    StickySession.objects.filter(account_id=account_id).delete()
+
+
 def conversations_purge(rows: QuerySet[StickySession]) -> int:
     """Take these off their accounts, in every process within two seconds; returns how many.
 

@@ -29,6 +29,11 @@ def settings_get() -> Settings:
     return Settings.objects.get_or_create(pk=1)[0]
 
 
+def first_steps_end() -> None:
+    """The overview leads through them no more, whatever becomes of accounts and requests."""
+    Settings.objects.filter(pk=1, first_steps_done=False).update(first_steps_done=True)
+
+
 @transaction.atomic
 def settings_update(**fields: Any) -> Settings:
     """Change the named fields and tell every process. Raises ValidationError."""

@@ -132,7 +132,10 @@ class RequestRecordAdmin(ReadOnlyModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        context = {"views": _VIEWS, "query": request.GET.urlencode(), **(extra_context or {})}
+        # What the list is filtered to, without how far down it is read.
+        conditions = request.GET.copy()
+        conditions.pop(KeysetChangeList.parameter, None)
+        context = {"views": _VIEWS, "query": conditions.urlencode(), **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, context)
         return response
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -39,6 +39,8 @@ _OUTCOMES = {
 }
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra")
 _NOT_NAMED = "unnamed"
+# No code of upstream's begins like this.
+NO_CODE = "-none-"
 _ERROR_CODES_SINCE = timedelta(days=30)
 
 
@@ -63,10 +65,13 @@ class CodeFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         recent = ErrorHour.objects.filter(hour__gte=timezone.now() - _ERROR_CODES_SINCE)
-        codes = set(recent.values_list("error_code", flat=True))
-        return [(code, code) for code in sorted(codes | {self.value() or ""} - {""}) if code]
+        codes = set(recent.values_list("error_code", flat=True)) | {self.value() or ""}
+        named = [(code, code) for code in sorted(codes - {"", NO_CODE})]
+        return [*named, (NO_CODE, "no code")] if codes & {"", NO_CODE} else named
 
     def queryset(self, request: HttpRequest, queryset: Records) -> Records:
+        if self.value() == NO_CODE:
+            return queryset.filter(Q(error_code=None) | Q(error_code=""))
         return queryset.filter(error_code=self.value()) if self.value() else queryset
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Max, Min
+from django.db.models import Count, Max, Min, Value
+from django.db.models.functions import NullIf
 
 from requestlogs.models import RequestRecord
 from requestlogs.prompt_cache import Turn
@@ -49,11 +50,12 @@ def causes(since: datetime) -> list[Cause]:
         .order_by()
         .values_list("error_code")
         .annotate(
-            Count("pk"),
-            Count("account_id", distinct=True),
-            Min("requested_at"),
-            Max("requested_at"),
-            Max("pk"),
+            requests=Count("pk"),
+            # "" stands for no account.
+            accounts=Count(NullIf("account_id", Value("")), distinct=True),
+            first_at=Min("requested_at"),
+            last_at=Max("requested_at"),
+            newest_id=Max("pk"),
         )
     )
     found = [Cause(code or "", *counted) for code, *counted in rows]

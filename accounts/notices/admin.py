@@ -161,6 +161,8 @@ class NoticeAdmin(ReadOnlyModelAdmin):
     search_fields = ("title", "text")
     ordering = ("-at", "-pk")
     change_list_template = "admin/notices/log.html"
+    empty_title = "Nothing was told yet."
+    empty_words = "Each notice is listed here, with whom it went to and whether it arrived."
     inlines = (DeliveryInline,)
     fields = ("moment", "kind", "title", "text", "account_name")
     readonly_fields = fields

@@ -405,6 +405,8 @@ def test_an_account_shows_what_was_left_of_its_week(browser: Client) -> None:
         ("requestlogs/requestrecord/", "Every request of a client is listed here", "Connect a client"),
         ("accounts/auditevent/", "written down here, with who did it", ""),
         ("accounts/jobrun/", "the last run of each job is here", ""),
+        ("accounts/accountevent/", "listed here, with their causes", "Accounts"),
+        ("notices/notice/", "with whom it went to and whether it arrived", ""),
     ],
 )
 def test_an_empty_list_says_what_it_is_for_and_has_one_button(

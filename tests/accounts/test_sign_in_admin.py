@@ -151,9 +151,13 @@ def test_a_flow_is_shown_to_its_browser_only(browser: Client, sim: Simulator) ->
     address, _ = begin(browser, BROWSER)
     other = Client(REMOTE_ADDR="127.0.0.1", HTTP_HOST="localhost")
     browser.get(address)
-    assert other.get(address).status_code == 404
+    assert other.get(address).headers["Location"] == ADD
     for step in ("paste", "confirm", "store", "cancel"):
-        assert other.post(f"{address}{step}/", {"as": "own"}).status_code == 404
+        assert other.post(f"{address}{step}/", {"as": "own"}).headers["Location"] == ADD
+    assert "was started in another browser, or is long over" in page_of(other.get(address, follow=True))
+    # The line that a waiting page reads anew takes the page there.
+    polled = other.get(f"{address}state/", headers={"HX-Request": "true"})
+    assert polled.headers["HX-Redirect"] == ADD and not polled.content
 
 
 def test_an_account_is_renewed_on_the_same_page(browser: Client, sim: Simulator) -> None:
@@ -185,9 +189,13 @@ def test_somebody_elses_sign_in_asks_first(browser: Client, sim: Simulator) -> N
 
 
 def test_an_unknown_account_cannot_be_renewed(browser: Client) -> None:
-    assert browser.get(f"{ADD}?account=nobody").status_code == 404
-    assert browser.get(f"{ADD}?account=%00").status_code == 404
-    assert browser.post(BROWSER, {"account": "nobody"}).status_code == 404
+    for response in (
+        browser.get(f"{ADD}?account=nobody", follow=True),
+        browser.get(f"{ADD}?account=%00", follow=True),
+        browser.post(BROWSER, {"account": "nobody"}, follow=True),
+    ):
+        assert response.redirect_chain == [(ADD, 302)]
+        assert "That account is not there any more." in page_of(response)
 
 
 def test_a_flow_can_be_cancelled(browser: Client, sim: Simulator) -> None:

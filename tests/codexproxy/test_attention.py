@@ -59,3 +59,26 @@ def test_a_pool_that_rests_leaves_nothing_to_say() -> None:
 def test_usage_that_was_not_read_for_long_is_told() -> None:
     used(make_account(), 60.0, 60.0, reset_at=NOW + timedelta(hours=4))
     assert told(NOW + timedelta(minutes=14)) == ["The usage of the accounts was last read 14 min ago."]
+
+
+def test_a_deactivated_account_is_not_all_good() -> None:
+    make_account("a")
+    lost = make_account("b", status="deactivated", status_reason="Account has been suspended")
+    assert told() == [f"{lost.display_name} is deactivated: Account has been suspended"]
+
+
+def test_accounts_that_are_lost_are_told_together() -> None:
+    make_account("a")
+    make_account("b", status="deactivated")
+    make_account("c", status="reauth_required")
+    assert told() == ["2 accounts need a new sign-in or are deactivated."]
+
+
+def test_a_limit_that_is_over_is_none() -> None:
+    make_account("a")
+    past = NOW - timedelta(minutes=1)
+    blocked = make_account("b", status="rate_limited", reset_at=past, blocked_at=past)
+    assert told() == ["All good: every account that is not paused can serve."]
+    blocked.reset_at = NOW + timedelta(minutes=1)
+    blocked.save()
+    assert told() == ["1 account is at a limit; the others serve."]

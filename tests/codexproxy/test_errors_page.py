@@ -44,7 +44,16 @@ def test_each_cause_is_counted_with_its_accounts_and_its_hint() -> None:
     counted = [
         (cause.code, cause.requests, cause.accounts) for cause in causes(timezone.now() - timedelta(1))
     ]
-    assert counted == [("usage_limit_reached", 3, 2), ("", 1, 1)]
+    assert counted == [("usage_limit_reached", 3, 2), ("", 1, 0)]
+
+
+def test_a_cause_leads_to_its_requests_of_that_time() -> None:
+    failed("stream_incomplete")
+    failed(None)
+    found = page(range="7d")
+    requests = "/admin/requestlogs/requestrecord/?outcome=failed&amp;code={}&amp;period=7d"
+    assert f'href="{requests.format("stream_incomplete")}"' in found
+    assert f'href="{requests.format("-none-")}"' in found
 
 
 def test_only_the_range_that_was_asked_for_counts() -> None:

@@ -23,23 +23,37 @@ def done(*requests: RequestRecord, accounts: int = 0, is_locked: bool = False) -
 
 
 def test_nothing_is_done_at_first() -> None:
-    assert done() == [False] * 4
+    assert done() == [False] * 5
 
 
 def test_each_step_is_done_by_what_it_asks_for() -> None:
-    assert done(accounts=1) == [True, False, False, False]
-    assert done(answered(status="error")) == [False] * 4
-    assert done(answered(CLIENT), is_locked=True) == [False, True, False, True]
+    assert done(accounts=1) == [True, False, False, False, False]
+    assert done(answered(status="error")) == [False, False, False, True, False]
+    assert done(answered(CLIENT), is_locked=True) == [False, True, True, False, False]
 
 
 def test_they_are_gone_when_a_client_has_been_answered_and_a_lock_is_nobody_s_duty() -> None:
     assert done(answered(), accounts=1) == []
 
 
-def test_the_overview_shows_them_until_then() -> None:
-    assert "First steps" in browser().get("/admin/").content.decode()
+def shown() -> bool:
+    return "First steps" in browser().get("/admin/").content.decode()
+
+
+def test_the_overview_shows_them_until_then_and_never_again() -> None:
+    assert shown()
     make_account("a")
     answered().save()
     page = browser().get("/admin/").content.decode()
     assert "First steps" not in page
     assert "usage not read yet · strategy: " in page
+    for _ in range(10):
+        answered(status="error").save()
+    assert not shown()
+
+
+def test_who_wants_to_see_no_more_of_them_sends_them_away() -> None:
+    operator = browser()
+    assert operator.get("/admin/first-steps/dismiss/").status_code == 405
+    assert operator.post("/admin/first-steps/dismiss/").headers["Location"] == "/admin/"
+    assert not shown()

@@ -174,6 +174,12 @@ def test_a_password_lock_leads_to_the_sign_in_page_and_opens_with_it() -> None:
     assert client.get("/api/whoami").json() == {"user": "operator"}
 
 
+def test_a_page_that_reads_a_part_of_itself_anew_is_loaded_whole_when_the_session_is_over() -> None:
+    lock_with_password()
+    part = browser(hx_request="true").get("/admin/?range=24h")
+    assert (part.status_code, part.headers["HX-Refresh"], part.content) == (200, "true", b"")
+
+
 def test_a_session_that_did_not_give_the_password_opens_no_password_lock() -> None:
     lock_with_password()
     client = browser()

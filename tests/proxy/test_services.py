@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.changes import current_version
+from accounts.services import account_delete
 from proxy import limits
 from proxy.affinity import Entry
 from proxy.catalogue import Catalogue, Key
@@ -17,6 +18,7 @@ from proxy.selectors import (
     remembered_conversations,
 )
 from proxy.services import catalogue_store, conversations_forget, conversations_purge, conversations_store
+from tests.builders import make_account
 
 pytestmark = pytest.mark.django_db
 
@@ -88,3 +90,11 @@ def test_only_the_newest_catalogues_are_kept() -> None:
         catalogue_store(key=key, catalogue=Catalogue(b"{}", None, NOW + number))
     assert ModelCatalogue.objects.count() == limits.CATALOGUES
     assert not ModelCatalogue.objects.filter(query="client_version=0").exists()
+
+
+def test_a_deleted_account_leaves_no_conversation() -> None:
+    account = make_account("gone")
+    StickySession.objects.create(key="its", account_id=account.pk)
+    StickySession.objects.create(key="another", account_id="stays")
+    account_delete(account_id=account.pk)
+    assert list(StickySession.objects.values_list("key", flat=True)) == ["another"]

@@ -136,6 +136,19 @@ def test_views_are_links_and_the_download_keeps_the_filter(browser: Client) -> N
     assert 'href="/admin/requestlogs/requestrecord/export/?outcome=failed&amp;period=24h"' in page
 
 
+def test_the_download_of_a_page_further_down_begins_at_the_newest_row(browser: Client) -> None:
+    page = browser.get(f"{LIST}?outcome=failed&period=24h&before=7").content.decode()
+    assert 'href="/admin/requestlogs/requestrecord/export/?outcome=failed&amp;period=24h"' in page
+    assert 'href="?outcome=failed&amp;period=24h" aria-current="page"' in page
+
+
+def test_failures_without_a_code_can_be_looked_for(browser: Client) -> None:
+    for code in (None, "", "stream_incomplete"):
+        make_record(status="error", error_code=code, request_id=f"request-{code}")
+    found = browser.get(f"{LIST}?outcome=failed&code=-none-").context["cl"].result_list
+    assert {row.error_code for row in found} == {None, ""}
+
+
 def test_a_key_is_shown_by_its_name_and_one_that_is_gone_by_its_number(browser: Client) -> None:
     key = ApiKey.objects.create(name="laptop", key_hash="h", prefix="sk-cp-x")
     make_record(api_key_id=key.pk)
