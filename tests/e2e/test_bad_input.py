@@ -125,6 +125,10 @@ def test_an_empty_pool_says_so(serve: Start) -> None:
     answer = ask(server)
     assert (answer.status, answer.error["code"]) == (503, "no_accounts")
     assert "no account" in answer.error["message"]
+    # Codex asks for the models before its first turn, and for as long as it is told an error.
+    for path in ("/backend-api/codex/models", "/v1/models"):
+        listed = send(server, "GET", f"{path}?client_version=0.169.0")
+        assert (listed.status, listed.json(), listed.header("etag")) == (200, {"models": []}, None)
 
 
 def test_a_broken_auth_file_says_what_is_missing(server: Server) -> None:
