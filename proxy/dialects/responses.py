@@ -231,7 +231,7 @@ def derived_key(request: Mapping[str, Any], key_owner: str) -> str:
 
     The whole of the first user's message counts: many begin with the same picture or the same long text.
     """
-    first = next((item for item in request["input"] if _is_user_s(item)), {})
+    first: Mapping[str, Any] = next((item for item in request["input"] if _is_user_s(item)), {})
     parts = (key_owner, request.get("model"), request.get("instructions"), first.get("content"))
     return "cp-" + hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
