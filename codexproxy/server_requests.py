@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from codexproxy.request_id import incoming_request_id
 from codexproxy.server_bodies import BodyBudget, Heading, Refusal, answer_and_close
 from codexproxy.server_transport import PromptTransport, WriteGate, reactor
 
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 HEADERS_LIMIT = 64 * 1024
 # How long a refused client may go on sending, so that it gets to read the refusal.
 LINGER_S = 2.0
+_REQUEST_ID = b"x-request-id"
 
 
 def refuse_on(transport: Any, refusal: Refusal, body: bytes) -> None:
@@ -33,6 +36,14 @@ def refuse_on(transport: Any, refusal: Refusal, body: bytes) -> None:
     transport.write(answer_and_close(refusal, body))
     transport.loseWriteConnection()
     reactor.callLater(LINGER_S, transport.abortConnection)
+
+
+def identified(refusal: Refusal, given: str | None = None) -> Refusal:
+    """With the request's id, as every other answer has it; `given` is the client's own."""
+    if any(name == _REQUEST_ID for name, _ in refusal.headers):
+        return refusal
+    own = (_REQUEST_ID, incoming_request_id(given).encode("latin-1", "replace"))
+    return replace(refusal, headers=(*refusal.headers, own))
 
 
 class ProxyRequest(WebRequest):  # type: ignore[misc]
@@ -108,7 +119,12 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
         body = refusal.body
         if body is None:
             body = self.server.options.refusal_body(refusal.status, self._announced_path, refusal.message)
-        refuse_on(self.channel.transport, refusal, body)
+        refuse_on(self.channel.transport, identified(refusal, self._given_id()), body)
+
+    def _given_id(self) -> str | None:
+        named = self.requestHeaders.getRawHeaders
+        found: list[bytes] = named(_REQUEST_ID) or named(b"request-id") or []
+        return found[-1].decode("latin-1") if found else None
 
     def process(self) -> None:
         if self._refused:
@@ -162,7 +178,8 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
 
     def basic_error(self, status: int, status_text: bytes, body: str) -> None:
         payload = self.server.options.refusal_body(status, self._announced_path, body)
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(payload))]
+        own = identified(Refusal(status, body), self._given_id()).headers
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(payload)), *own]
         self.handle_reply({"type": "http.response.start", "status": status, "headers": headers})
         self.handle_reply({"type": "http.response.body", "body": payload})
 
@@ -236,7 +253,7 @@ class ProxyChannel(_HTTPChannel):  # type: ignore[misc]
         if self.requests:
             self.requests[-1].refuse(refusal)
         else:
-            refuse_on(self.transport, refusal, options.refusal_body(408, "", refusal.message))
+            refuse_on(self.transport, identified(refusal), options.refusal_body(408, "", refusal.message))
 
     def timeoutConnection(self) -> None:  # noqa: N802
         if self.transport.has_unsent_bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from proxy import limits
 # In this order: what names the conversation best comes first.
 CONVERSATION_HEADERS = ("session-id", "session_id", "thread-id", "x-client-request-id")
 TURN_STATE = "x-codex-turn-state"
+# A database's text cannot hold them: one such key would keep the whole group it is written with from it.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,9 @@ def file_key(file_id: str) -> str:
 
 
 def _bounded(key: str) -> str:
-    return key if len(key) <= 200 else "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+    if len(key) <= 200 and not _UNSTORABLE.search(key):
+        return key
+    return "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def digest(encrypted: str) -> bytes:

@@ -13,10 +13,11 @@ from proxy import limits
 from proxy.access import Access
 from proxy.answer import Answer, Send
 from proxy.body import Receive, decoded, read_body
+from proxy.dialects.codex import CodexRequest
 from proxy.errors import ProxyError
 from proxy.events import KEEP_ALIVE_COMMENT, KEEP_ALIVE_NATIVE
 from proxy.runtime import Runtime, runtime
-from proxy.sinks import EventSink, Sink
+from proxy.sinks import EventSink, ResponsesStream, Sink
 from proxy.transport import Transport
 from requestlogs.records import Record
 
@@ -88,6 +89,13 @@ async def whole_body(call: Call) -> bytes:
 def event_sink(call: Call, *, keeps_events: bool) -> EventSink:
     created_at = int(call.record.requested_at.timestamp())
     return EventSink(call.answer, call.record.request_id, created_at, keeps_events=keeps_events)
+
+
+def responses_stream(call: Call, request: CodexRequest, *, keeps_events: bool) -> ResponsesStream:
+    """The same for a client of /v1."""
+    request_id, created_at = call.record.request_id, int(call.record.requested_at.timestamp())
+    model = call.access.model_for(request.model)
+    return ResponsesStream(call.answer, request_id, created_at, keeps_events=keeps_events, model=model)
 
 
 async def refuse(call: Call, error: ProxyError) -> None:

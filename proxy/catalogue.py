@@ -24,6 +24,9 @@ from proxy.upstream import broken, refusal_of
 
 logger = logging.getLogger(__name__)
 
+# Of the pause between failed syncs; it has long reached its limit by then.
+_MOST_DOUBLINGS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -49,7 +52,8 @@ class CatalogueCache:
         self._known: OrderedDict[Key, Catalogue] = OrderedDict()
         self._locks: dict[Key, asyncio.Lock] = {}
         self._models: dict[str, frozenset[str]] = {}
-        self._synced_at = 0.0
+        self._syncs_from = 0.0
+        self._failed_syncs = 0
 
     def load(self, key: Key, catalogue: Catalogue) -> None:
         """What an earlier run fetched; it is asked for anew when it is old."""
@@ -67,7 +71,7 @@ class CatalogueCache:
 
     async def get(self, query: str) -> Catalogue:
         """The catalogues of all plans in the pool in one. Raises Surfaced when there is none."""
-        plans = sorted({member.candidate.plan_type for member in self._readers()})
+        plans = self._plans()
         if not plans:
             known = [catalogue for key, catalogue in self._known.items() if key.query == query]
             if not known:
@@ -82,19 +86,32 @@ class CatalogueCache:
         return merged(found)
 
     def sync_now_and_then(self) -> None:
-        """Where plans differ, know which models each one has: choosing an account depends on it."""
+        """Know which models each plan has: choosing an account and reading a model's name depend on it.
+
+        Where there is nobody to ask, nothing is asked. After a failure the next request tries again, but
+        later after each one.
+        """
         now = self._services.clock()
-        if now - self._synced_at < limits.CATALOGUE_SYNC_S:
+        if now < self._syncs_from or not self._plans():
             return
-        self._synced_at = now
-        if len({member.candidate.plan_type for member in self._readers()}) > 1:
-            spawn(self._sync(), name="catalogues of all plans")
+        self._syncs_from = now + min(
+            limits.CATALOGUE_RETRY_S * 2.0**self._failed_syncs, limits.CATALOGUE_SYNC_S
+        )
+        spawn(self._sync(), name="catalogues of all plans")
 
     async def _sync(self) -> None:
         try:
             await self.get(CATALOGUE_QUERY)
         except Surfaced as error:
             logger.info("the catalogues of models could not be fetched: %s", error)
+        # An old catalogue, or one plan less, is an answer for a client, and yet no success.
+        if all(self._fresh(Key(CATALOGUE_QUERY, plan)) for plan in self._plans()):
+            self._syncs_from, self._failed_syncs = self._services.clock() + limits.CATALOGUE_SYNC_S, 0
+        else:
+            self._failed_syncs = min(self._failed_syncs + 1, _MOST_DOUBLINGS)
+
+    def _plans(self) -> list[str]:
+        return sorted({member.candidate.plan_type for member in self._readers()})
 
     async def _of_plan(self, key: Key) -> Catalogue:
         if (fresh := self._fresh(key)) is not None:

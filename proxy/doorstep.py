@@ -39,7 +39,7 @@ def refused(heading: Heading, running: Runtime) -> Refusal | None:
     try:
         running.gatekeeper.admit(facts, headers, heading.path)
     except ProxyError as error:
-        request_id = incoming_request_id(headers.get("x-request-id"))
+        request_id = incoming_request_id(headers.get("x-request-id") or headers.get("request-id"))
         client = resolve_client(facts, running.gatekeeper.rules.trusted_proxies)
         record = Record(
             request_id,

@@ -123,3 +123,19 @@ def response_failed(error: Mapping[str, Any], response_id: str, created_at: int)
         "incomplete_details": None,
     }
     return json.dumps({"type": "response.failed", "response": response}, ensure_ascii=False).encode()
+
+
+def created_event(response_id: str, created_at: int, model: str) -> bytes:
+    """What goes before that event when nothing else has: OpenAI's clients take no other as the first."""
+    response = {
+        "object": "response",
+        "id": response_id,
+        "created_at": created_at,
+        "status": "in_progress",
+        "model": model,
+        "output": [],
+        "error": None,
+        "incomplete_details": None,
+    }
+    data = json.dumps({"type": "response.created", "response": response}, ensure_ascii=False).encode()
+    return b"event: response.created\ndata: " + data + b"\n\n"

@@ -33,8 +33,10 @@ COMPACT_MISSING_S = 300.0
 CATALOGUE_TIMEOUT_S = 15.0
 CATALOGUE_BODY_LIMIT = 16 * MIB
 CATALOGUE_MAX_AGE_S = 300.0
-# How often the plans' catalogues are looked at for the choice of accounts.
+# How often the plans' catalogues are looked at, while there are requests; and how soon again after a failure,
+# twice as long after each further one.
 CATALOGUE_SYNC_S = 3600.0
+CATALOGUE_RETRY_S = 60.0
 # One for each client version that asks, and each plan.
 CATALOGUES = 64
 # After the terminal event: how long upstream may take to end its answer; then the connection is reused.

@@ -20,6 +20,7 @@ from proxy.dialects.models import (
 from proxy.errors import ProxyError, Surfaced
 from proxy.keys import KeyView
 from proxy.sinks import JSON
+from proxy.surface import NO_ACCOUNTS
 
 
 async def codex_models(call: Call) -> None:
@@ -27,12 +28,17 @@ async def codex_models(call: Call) -> None:
     query = call.scope.get("query_string", b"").decode("latin-1")
     try:
         catalogue = _seen(call, await call.runtime.catalogue.get(catalogue_query(query)))
-    except Surfaced:
+    except Surfaced as error:
+        if error.code == NO_ACCOUNTS:
+            # An error would be asked about again and again before the first turn. With an empty list Codex
+            # keeps to its own, and the turn is told what is missing.
+            await call.answer.whole(200, [JSON, (b"cache-control", b"no-cache")], b'{"models":[]}')
+            return
         if call.access.accounts is None:
             raise
         # SECURITY: the reasons name all accounts, also those that are not this key's.
         raise ProxyError(
-            503, "no_accounts", "The models cannot be listed now: no account can be asked.", "server_error"
+            503, NO_ACCOUNTS, "The models cannot be listed now: no account can be asked.", "server_error"
         ) from None
     etag = catalogue.etag
     headers = [JSON, (b"cache-control", b"no-cache"), *([(b"etag", etag.encode())] if etag else [])]

@@ -220,7 +220,7 @@ def _later(now: float, seconds: float | None) -> float | None:
 
 
 # What a failure that came as an event is as an HTTP status.
-_STATUS_BY_CODE = {
+STATUS_BY_CODE = {
     "no_accounts": 503,
     "upstream_unavailable": 503,
     "server_is_overloaded": 503,
@@ -239,9 +239,9 @@ _STATUS_BY_CODE = {
 def status_for(error: Mapping[str, Any]) -> int:
     """The HTTP status of an error object, by its code, else its type."""
     found = UpstreamError(None, error)
-    if found.code in _STATUS_BY_CODE:
-        return _STATUS_BY_CODE[found.code]
+    if found.code in STATUS_BY_CODE:
+        return STATUS_BY_CODE[found.code]
     kind = error.get("type")
     if isinstance(kind, str):
-        return _STATUS_BY_CODE.get(kind.lower(), 502)
+        return STATUS_BY_CODE.get(kind.lower(), 502)
     return 502

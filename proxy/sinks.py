@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import msgspec
 
 from proxy.answer import Answer
-from proxy.assembly import ResponseAssembly
-from proxy.errors import ProxyError, Surfaced, failed_event
+from proxy.assembly import FilledOutput, ResponseAssembly
+from proxy.errors import ProxyError, Surfaced, created_event, failed_event
 from proxy.headers import HeaderList
 from proxy.outcomes import UpstreamError
 from proxy.surface import surfaced
@@ -81,6 +81,32 @@ class EventSink:
 
     def _failed(self, error: Mapping[str, Any], response_id: str) -> bytes:
         return failed_event(error, response_id or self._request_id, self._created_at)
+
+
+class ResponsesStream(EventSink):
+    """Events as OpenAI's clients need them: `response.created` comes first, the last one has the output."""
+
+    def __init__(
+        self, answer: Answer, request_id: str, created_at: int, *, keeps_events: bool, model: str
+    ) -> None:
+        super().__init__(answer, request_id, created_at, keeps_events=keeps_events)
+        self._model = model
+        self._output = FilledOutput()
+        self._has_begun = False
+
+    async def begin(self, headers: HeaderList, first: bytes) -> None:
+        self._has_begun = True
+        await super().begin(headers, self._output.feed(first))
+
+    async def write(self, events: bytes) -> None:
+        await super().write(self._output.feed(events))
+
+    def _failed(self, error: Mapping[str, Any], response_id: str) -> bytes:
+        failed = super()._failed(error, response_id)
+        if self._has_begun:
+            return failed
+        # Only keep-alives have gone out.
+        return created_event(self._request_id, self._created_at, self._model) + failed
 
 
 class PassedOn:

@@ -10,6 +10,7 @@ from proxy.outcomes import LIMIT_CODES, UpstreamError, status_for
 from proxy.routing import PassedOver, Refusal
 
 USAGE_LIMIT = "usage_limit_reached"
+NO_ACCOUNTS = "no_accounts"
 
 
 def surfaced(error: UpstreamError, passed_over: tuple[PassedOver, ...], *, native: bool) -> Surfaced:
@@ -69,7 +70,7 @@ def nobody(refusal: Refusal) -> Surfaced:
         message = "There is no account in the pool yet: add one in the dashboard."
     else:
         message = "No account can serve this request." + reasons(refusal.passed_over)
-    return Surfaced(503, code="no_accounts", message=message, type="server_error")
+    return Surfaced(503, code=NO_ACCOUNTS, message=message, type="server_error")
 
 
 def lost_response() -> Surfaced:

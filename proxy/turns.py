@@ -12,7 +12,7 @@ from proxy.access import Access
 from proxy.affinity import TURN_STATE, conversation_key, file_key
 from proxy.attempts import Attempts, Turn
 from proxy.body import ClientGone, Receive
-from proxy.call import Call, event_sink, note, whole_body
+from proxy.call import Call, event_sink, note, responses_stream, whole_body
 from proxy.chat_sinks import ChatStream, CollectedChat
 from proxy.delivery import deliver, limit_headers
 from proxy.dialects.chat import read_chat_request
@@ -36,7 +36,11 @@ async def v1_responses(call: Call) -> None:
     """POST /v1/responses: an event stream, or one object."""
     models = call.runtime.catalogue.models
     request = read_responses_request(await whole_body(call), call.access.owner, models)
-    sink = event_sink(call, keeps_events=False) if request.is_stream else CollectedResponse(call.answer)
+    sink: Sink
+    if request.is_stream:
+        sink = responses_stream(call, request.upstream, keeps_events=False)
+    else:
+        sink = CollectedResponse(call.answer)
     await answer_turn(call, request.upstream, sink, native=False, has_derived_key=request.has_derived_key)
 
 
@@ -63,7 +67,11 @@ async def frame_turn(call: Call, text: bytes, *, native: bool) -> None:
     frame = read_frame(text) if native else read_responses_frame(text, call.access.owner, models)
     call.is_recorded = not frame.is_warm_up
     try:
-        sink = event_sink(call, keeps_events=True)
+        sink = (
+            event_sink(call, keeps_events=True)
+            if native
+            else responses_stream(call, frame.upstream, keeps_events=True)
+        )
         await answer_turn(call, frame.upstream, sink, native=native, has_derived_key=frame.has_derived_key)
     finally:
         call.is_recorded = call.is_recorded or call.record.status == "error"

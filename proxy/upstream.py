@@ -84,7 +84,19 @@ def _error_object(payload: dict[str, Any]) -> dict[str, Any]:
         return {"message": detail}
     if isinstance(detail, dict):
         return detail
+    if isinstance(detail, list) and detail:
+        return {"message": "; ".join(_complaint(entry) for entry in detail)}
     return {}
+
+
+def _complaint(entry: Any) -> str:
+    """One of a list of mistakes, as FastAPI has them: what is wrong, behind where."""
+    if not isinstance(entry, dict):
+        return str(entry)
+    where = entry.get("loc")
+    place = ".".join(map(str, where)) if isinstance(where, list) else ""
+    what = str(entry.get("msg") or entry.get("type") or "is wrong")
+    return f"{place}: {what}" if place else what
 
 
 def _status_text(status: int) -> str:

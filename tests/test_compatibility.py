@@ -21,7 +21,7 @@ from proxy.dialects.responses import read_responses_request
 from proxy.dialects.transcription import read_v1_transcription
 from proxy.errors import BadRequest
 from proxy.multipart import Part, read_multipart, written_multipart
-from proxy.outcomes import status_for
+from proxy.outcomes import STATUS_BY_CODE, status_for
 
 PAGE = (Path(__file__).parent.parent / "docs" / "compatibility.md").read_text()
 HI = [{"role": "user", "content": "hi"}]
@@ -185,11 +185,12 @@ def test_each_served_endpoint_is_on_the_page() -> None:
     assert [one for one in sorted(served) if " /v1" in one and f"`{one}`" not in PAGE] == []
 
 
-def test_each_status_is_what_the_page_says() -> None:
+def test_each_status_is_what_the_page_says_and_the_page_says_all() -> None:
     text = PAGE.split("\n## Errors\n")[1]
     table = re.findall(r"^\| (.+) \| (\d{3}) \|$", text, re.M)
-    assert len(table) == 7
-    for codes, status in table:
-        for code in re.findall(r"`([^`]+)`", codes) or ["no_such_code"]:
-            assert status_for({"code": code}) == int(status)
-            assert status_for({"type": code.upper()}) == int(status)
+    told = {code: int(status) for codes, status in table for code in re.findall(r"`([^`]+)`", codes)}
+    assert told == STATUS_BY_CODE
+    for code, status in told.items():
+        assert status_for({"code": code}) == status_for({"type": code.upper()}) == status
+    (others,) = [int(status) for codes, status in table if codes == "anything else"]
+    assert status_for({"code": "no_such_code"}) == status_for({}) == others

@@ -15,11 +15,12 @@ from proxy.sse import event_data, split_events
 DONE = b"data: [DONE]\n\n"
 _END_MARKER = b"[DONE]"
 _CONTENT = b"response.output_text.delta"
+_REASONING = "response.reasoning_summary_text.delta"
 _DELTA_FIELDS = {
     _CONTENT.decode(): "content",
     "response.refusal.delta": "refusal",
     # Not OpenAI's own, but what chat clients read a summary of the reasoning from.
-    "response.reasoning_summary_text.delta": "reasoning_content",
+    _REASONING: "reasoning_content",
 }
 _FINISH_BY_REASON = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
@@ -27,9 +28,37 @@ _FINISH_BY_REASON = {"max_output_tokens": "length", "content_filter": "content_f
 class _Delta(msgspec.Struct):
     type: str
     delta: msgspec.Raw = msgspec.Raw(b"")
+    output_index: Any = None
+    item_id: Any = None
 
 
 _delta_decoder = msgspec.json.Decoder(_Delta)
+
+
+class _Told:
+    """The messages whose text the client has, as far as upstream names them: by place, by id, or by both."""
+
+    def __init__(self) -> None:
+        self._places: set[int] = set()
+        self._ids: set[str] = set()
+        self._is_anything = False
+
+    def add(self, place: object, item_id: object) -> None:
+        self._is_anything = True
+        if isinstance(place, int):
+            self._places.add(place)
+        if isinstance(item_id, str):
+            self._ids.add(item_id)
+
+    def has(self, place: object, item_id: object) -> bool:
+        """Where nothing can be compared, whatever was told is taken for this one: no text comes twice."""
+        comparable = False
+        for name, told in ((place, self._places), (item_id, self._ids)):
+            if isinstance(name, (int, str)) and told:
+                if name in told:
+                    return True
+                comparable = True
+        return self._is_anything and not comparable
 
 
 class ChatAnswer:
@@ -46,6 +75,7 @@ class ChatAnswer:
         self._head = {"id": answer_id, "created": created, "model": model}
         self._include_usage = include_usage
         self._texts: dict[str, list[str]] = {name: [] for name in _DELTA_FIELDS.values()}
+        self._told = _Told()
         self._calls = ToolCalls()
         self._usage: dict[str, Any] | None = None
         self._has_role = False
@@ -75,17 +105,18 @@ class ChatAnswer:
             if _CONTENT in data:
                 event = _delta_decoder.decode(data)
                 if event.type == _CONTENT.decode():
-                    return self._content(event.delta)
+                    return self._content(event)
             payload = msgspec.json.decode(data)
         except UNREADABLE:
             # What cannot be read has no place in a chat stream.
             return b""
         return self._chunks_for(payload) if isinstance(payload, dict) else b""
 
-    def _content(self, raw: msgspec.Raw) -> bytes:
+    def _content(self, event: _Delta) -> bytes:
         """The hot path: the text goes on as the JSON it came in."""
-        self._texts["content"].append(msgspec.json.decode(raw, type=str))
-        return self._role() + self._before_content + bytes(raw) + self._after_content
+        self._texts["content"].append(msgspec.json.decode(event.delta, type=str))
+        self._told.add(event.output_index, event.item_id)
+        return self._role() + self._before_content + bytes(event.delta) + self._after_content
 
     def _chunks_for(self, event: Mapping[str, Any]) -> bytes:
         kind = event.get("type")
@@ -95,10 +126,12 @@ class ChatAnswer:
         if kind in TERMINAL:
             return self._conclude(kind, event.get("response"))
         if isinstance(kind, str) and kind in _DELTA_FIELDS and isinstance(event.get("delta"), str):
+            if kind != _REASONING:
+                self._told.add(event.get("output_index"), event.get("item_id"))
             return self._text(_DELTA_FIELDS[kind], event["delta"])
         item = event.get("item")
         if kind == "response.output_item.done" and _parts(item):
-            return self._untold_text([item])
+            return self._untold_text([item], event.get("output_index"))
         return self._told_calls(self._calls.feed(event))
 
     def _told_calls(self, fragments: list[Fragment]) -> bytes:
@@ -113,12 +146,14 @@ class ChatAnswer:
         self._texts[name].append(text)
         return self._chunk({name: text})
 
-    def _untold_text(self, items: list[Any]) -> bytes:
-        """Text that only a finished message tells."""
-        if self._texts["content"] or self._texts["refusal"]:
-            return b""
+    def _untold_text(self, messages: list[Any], place: object = None) -> bytes:
+        """Text that only finished messages tell."""
+        untold = [message for message in messages if not self._told.has(place, message.get("id"))]
+        for message in messages:
+            # By both names from now on: the terminal event has the id only.
+            self._told.add(place, message.get("id"))
         chunks = b""
-        for part in (part for item in items for part in _parts(item)):
+        for part in (part for message in untold for part in _parts(message)):
             for kind, source, name in (("output_text", "text", "content"), ("refusal", "refusal", "refusal")):
                 if part.get("type") == kind and isinstance(part.get(source), str) and part[source]:
                     chunks += self._text(name, part[source])
@@ -131,9 +166,9 @@ class ChatAnswer:
         whole: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
         output = whole.get("output")
         items = output if isinstance(output, list) else []
-        chunks = self._untold_text(items)
+        # By their ids only: places here may differ from those of the events.
+        chunks = self._untold_text([item for item in items if _parts(item)])
         for item in items:
-            # By its ids only: places here may differ from those of the events.
             chunks += self._told_calls(self._calls.feed({"type": "response.output_item.done", "item": item}))
         chunks += self._told_calls(self._calls.finish())
         self._usage = chat_usage(whole.get("usage"))

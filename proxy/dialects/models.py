@@ -9,11 +9,11 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from proxy.keys import EFFORTS
+
 # The catalogue is asked for as a recent Codex would: older ones are told of fewer models.
 CATALOGUE_QUERY = "client_version=0.169.0"
 OWNER = "codexproxy"
-# What may stand behind a model's name.
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 # What a fresh start lists until the first account can be asked.
 _BUNDLED = (
     "gpt-5.6-sol",

@@ -38,8 +38,6 @@ _OMITTED_TIERS = frozenset({"auto", "default"})
 _TIERS = {"fast": "priority"}
 # Fields that upstream refuses are dropped silently, yet a nonsensical value is still the client's mistake.
 _NOT_NEGATIVE = ("max_output_tokens", "temperature", "top_p", "top_logprobs", "max_tool_calls")
-# How much of the beginning tells one conversation from another.
-_KEY_TEXT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,21 +227,14 @@ def _split_texts(content: list[Any], where: str) -> tuple[list[str], list[Any]]:
 
 
 def derived_key(request: Mapping[str, Any], key_owner: str) -> str:
-    """The same for every turn of a conversation, another for every other beginning."""
-    first = next((text for item in request["input"] if (text := _user_text(item))), "")
-    parts = (
-        key_owner,
-        str(request.get("model")),
-        str(request.get("instructions"))[:_KEY_TEXT],
-        first[:_KEY_TEXT],
-    )
-    return "cp-" + hashlib.sha256("\x00".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
+    """The same for every turn of a conversation, another for every other beginning.
+
+    The whole of the first user's message counts: many begin with the same picture or the same long text.
+    """
+    first: Mapping[str, Any] = next((item for item in request["input"] if _is_user_s(item)), {})
+    parts = (key_owner, request.get("model"), request.get("instructions"), first.get("content"))
+    return "cp-" + hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
 
-def _user_text(item: Any) -> str:
-    if not isinstance(item, Mapping) or item.get("role") != "user":
-        return ""
-    parts = item.get("content")
-    if not isinstance(parts, list):
-        return ""
-    return "".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
+def _is_user_s(item: Any) -> bool:
+    return isinstance(item, Mapping) and item.get("role") == "user"

@@ -104,6 +104,9 @@ def _allowed_tools(allowed: Mapping[str, Any]) -> dict[str, Any]:
     where = "tool_choice.allowed_tools"
     mode = one_of(allowed.get("mode"), {"auto", "required"}, f"{where}.mode")
     tools = sequence(allowed.get("tools"), f"{where}.tools")
+    for index, tool in enumerate(tools):
+        if isinstance(tool, Mapping) and tool.get("type") == "allowed_tools":
+            wrong(f"{where}.tools[{index}].type", "allowed_tools cannot hold another allowed_tools.")
     return {"type": "allowed_tools", "mode": mode, "tools": [read_tool_choice(tool) for tool in tools]}
 
 

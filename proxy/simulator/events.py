@@ -220,7 +220,8 @@ def _parts(shape: Shape) -> tuple[list[Event], list[Event], list[Event]]:
             output.append(item)
             lead = lead + before
     usage = usage_object(Usage(0, 0, 0, 0) if shape.empty else shape.stream.usage)
-    completed = response_object(shape, "completed", output=output, usage=usage)
+    told = [] if shape.stream.empty_output else output
+    completed = response_object(shape, "completed", output=told, usage=usage)
     if shape.image is not None:
         completed["tool_usage"] = {"image_gen": IMAGE_USAGE}
     return lead, deltas, [*closing, {"type": "response.completed", "response": completed}]

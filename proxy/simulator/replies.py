@@ -23,8 +23,9 @@ class Ok:
 
     `deltas` None streams the words of `text`; a number streams that many generated pieces, each padded to
     `delta_bytes`. `burst` events go out per write, `torn` cuts the writes into pieces of that many bytes.
-    A request that ends with a compaction trigger is answered with a compaction item instead of text, and one
-    that must call image_generation with an image, unless `image` is off.
+    With `empty_output` the last event lacks the output, which only the items before it tell. A request that
+    ends with a compaction trigger is answered with a compaction item instead of text, and one that must call
+    image_generation with an image, unless `image` is off.
     """
 
     text: str = "Hello from the simulator."
@@ -40,6 +41,7 @@ class Ok:
     preamble: bool = True
     rate_limits_event: bool = True
     done_marker: bool = False
+    empty_output: bool = False
     usage: Usage = Usage()
     headers: Headers = ()
 

@@ -213,6 +213,15 @@ def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(server: Run
     assert b"payload_too_large" in answer
 
 
+@pytest.mark.parametrize("name", ["x-request-id", "request-id"])
+def test_what_the_server_refuses_by_itself_has_the_request_s_id(server: Running, name: str) -> None:
+    for request in (f"POST /small HTTP/1.1\ncontent-length: {9 * MIB}", "GET /broken HTTP/1.1"):
+        head = f"{request}\nhost: h\nconnection: close"
+        assert b"x-request-id: mine\r\n" in server.ask(f"{head}\n{name}: mine").lower()
+        own = [re.findall(rb"x-request-id: (\S+)", server.ask(head).lower()) for _ in range(2)]
+        assert len(own[0]) == len(own[1]) == 1 and own[0] != own[1]
+
+
 def test_a_client_that_waits_for_a_100_is_refused_at_once(server: Running) -> None:
     answer = server.ask(f"POST /small HTTP/1.1\nhost: h\nexpect: 100-continue\ncontent-length: {9 * MIB}")
     assert answer.startswith(b"HTTP/1.1 413")
@@ -273,6 +282,7 @@ def test_all_bodies_together_are_bounded_and_the_budget_comes_back(server: Runni
             pass
         assert answer.startswith(b"HTTP/1.1 429")
         assert b"retry-after: 5" in answer
+        assert answer.count(b"x-request-id: ") == 1
     deadline = time.monotonic() + 5
     while not (answer := server.ask(big, bytes(60 * MIB))).startswith(b"HTTP/1.1 200"):
         assert time.monotonic() < deadline, answer[:200]

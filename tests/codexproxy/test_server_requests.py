@@ -37,6 +37,7 @@ def test_a_request_in_drops_is_refused(tmp_path: Path, first: bytes, drop: bytes
     answer = dripped(tmp_path, first, drop)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"too slowly" in answer
+    assert answer.count(b"x-request-id: ") == 1
 
 
 def test_a_slow_but_steady_body_is_taken(tmp_path: Path) -> None:

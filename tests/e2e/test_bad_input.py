@@ -82,10 +82,11 @@ def test_a_bomb_is_refused_and_does_not_stay_in_memory(server: Server, sim: Simu
 def test_a_body_over_the_limit_is_refused_at_its_headers(server: Server) -> None:
     head = f"POST {RESPONSES} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=SOON_S) as client:
-        client.sendall(f"{head}Content-Length: {128 * MIB + 1}\r\n\r\n".encode() + b"{")
+        client.sendall(f"{head}X-Request-Id: mine\r\nContent-Length: {128 * MIB + 1}\r\n\r\n{{".encode())
         answer = _received(client)
     assert answer.status == 413
     assert answer.error["code"] == "payload_too_large"
+    assert answer.header("x-request-id") == "mine"
 
 
 def _received(client: socket.socket) -> Answer:
@@ -124,6 +125,10 @@ def test_an_empty_pool_says_so(serve: Start) -> None:
     answer = ask(server)
     assert (answer.status, answer.error["code"]) == (503, "no_accounts")
     assert "no account" in answer.error["message"]
+    # Codex asks for the models before its first turn, and for as long as it is told an error.
+    for path in ("/backend-api/codex/models", "/v1/models"):
+        listed = send(server, "GET", f"{path}?client_version=0.169.0")
+        assert (listed.status, listed.json(), listed.header("etag")) == (200, {"models": []}, None)
 
 
 def test_a_broken_auth_file_says_what_is_missing(server: Server) -> None:

@@ -86,7 +86,7 @@ def test_it_is_the_right_exception_with_a_message(
     reply: Reply, expected: type[openai.APIStatusError], status: int, words: str, pool: Pool
 ) -> None:
     """Whichever API is asked, and whether a stream was asked for or not: nothing has been answered yet."""
-    for api, stream in (("responses", False), ("chat", False), ("chat", True)):
+    for api, stream in (("responses", False), ("responses", True), ("chat", False), ("chat", True)):
         member = pool.account()
         member.account.default = reply
         with (

@@ -39,6 +39,19 @@ def test_responses_are_created_streamed_and_parsed(sim: Simulator, client: opena
     assert sim.violations == []
 
 
+def test_an_answer_that_only_its_items_tell_is_streamed_and_parsed(
+    sim: Simulator, client: openai.OpenAI
+) -> None:
+    sim.accounts["first"].default = Ok(text=json.dumps({"name": "x", "n": 3}), empty_output=True)
+    with client.responses.stream(model="gpt-5.5", input="hi", text_format=Event) as stream:
+        final = stream.until_done().get_final_response()
+    assert [item.type for item in final.output] == ["reasoning", "message"]
+    assert final.output_parsed == Event(name="x", n=3)
+    parsed = client.responses.parse(model="gpt-5.5", input="hi", text_format=Event)
+    assert parsed.output_parsed == Event(name="x", n=3)
+    assert sim.violations == []
+
+
 def test_a_tool_call_comes_whole(sim: Simulator, client: openai.OpenAI) -> None:
     sim.accounts["first"].default = ToolCall(command="ls", count=2)
     response = client.responses.create(model="gpt-5.5", input="run it")

@@ -11,6 +11,7 @@ import pytest
 from proxy.simulator import Simulator
 from tests.e2e.asking import send
 from tests.e2e.conftest import Start
+from tests.test_recorded_requests import assert_nothing_lost
 
 FOLDER = Path(__file__).parent.parent / "data/recorded"
 _OWN = ("host", "content-length", "authorization", "content-encoding")
@@ -60,7 +61,9 @@ def _readable(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [item for item in items if item.get("type") != "reasoning"]
 
 
-def test_what_sdks_and_opencode_sent_is_accepted(sim: Simulator, serve: Start) -> None:
+def test_what_sdks_and_opencode_sent_is_accepted_and_reaches_upstream_whole(
+    sim: Simulator, serve: Start
+) -> None:
     sim.add_account("only")
     server = serve()
     assert len(V1) > 15
@@ -71,6 +74,7 @@ def test_what_sdks_and_opencode_sent_is_accepted(sim: Simulator, serve: Start) -
             server, path=request["path"], body=json.dumps(request["body"]).encode(), headers=headers
         )
         assert answer.status == 200, (request["path"], answer.body)
+        assert_nothing_lost(request["path"], request["body"], sim.responses()[-1].body)
     assert sim.violations == []
     assert {call.status for call in sim.responses()} == {200}
     assert len(sim.responses()) == len(V1)

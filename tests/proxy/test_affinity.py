@@ -30,6 +30,18 @@ def test_a_very_long_name_is_shortened_without_collisions() -> None:
     assert all(len(key) < 100 for key in keys)
 
 
+@pytest.mark.parametrize("broken", ["a\x00b", "a\ud800b"])
+def test_a_name_that_no_database_can_hold_is_replaced_without_collisions(broken: str) -> None:
+    keys = {
+        conversation_key({"session-id": broken}, None),
+        conversation_key({}, broken),
+        conversation_key({}, broken + "c"),
+        file_key(broken),
+    }
+    assert len(keys) == 3
+    assert all(key.startswith("sha256:") and len(key) < 100 for key in keys)
+
+
 def test_a_conversation_that_has_not_served_yet_follows_the_account_that_does() -> None:
     affinity = Affinity()
     affinity.assign("k", "a", NOW)

@@ -150,11 +150,62 @@ async def test_plans_are_looked_at_by_themselves_now_and_then() -> None:
     assert len(plane.asked) == 4
 
 
-async def test_one_plan_alone_is_not_looked_at_by_itself() -> None:
-    plane = Plane(view("a"), view("b"))
+async def test_one_plan_alone_is_looked_at_too() -> None:
+    """Its models decide what a name such as gpt-9-high means."""
+    plane = Plane(view("a"), view("b"), a=[ok("gpt-9")])
+    plane.cache.sync_now_and_then()
+    await settled()
+    assert plane.asked == ["a"]
+    assert "gpt-9" in plane.cache.models
+
+
+async def test_an_empty_pool_asks_nobody_and_its_first_account_is_asked_at_once() -> None:
+    plane = Plane()
     plane.cache.sync_now_and_then()
     await settled()
     assert plane.asked == []
+    plane.swap(view("a"))
+    plane.cache.sync_now_and_then()
+    await settled()
+    assert plane.asked == ["a"]
+
+
+async def asked_in(plane: Plane, minutes: int) -> int:
+    """How often the accounts are asked while a request comes every ten seconds."""
+    before = len(plane.asked)
+    for _ in range(minutes * 6):
+        plane.cache.sync_now_and_then()
+        await settled()
+        plane.clock.now += 10
+    return len(plane.asked) - before
+
+
+async def test_a_sync_that_failed_is_tried_again_soon_and_then_ever_later() -> None:
+    plane = Plane(view("a"), a=[refusal(500) for _ in range(100)])
+    # At once, and after 1, 3, 7, 15 and 31 minutes.
+    assert [await asked_in(plane, minutes) for minutes in (1, 1, 2, 4, 8, 16)] == [1, 1, 1, 1, 1, 1]
+    assert await asked_in(plane, 10 * 60) <= 11
+
+
+async def test_after_a_success_the_next_sync_is_in_an_hour_and_fails_as_if_it_was_the_first() -> None:
+    failed = [refusal(500), refusal(500), ok("small"), refusal(500), refusal(500)]
+    plane = Plane(view("a"), a=failed)
+    assert await asked_in(plane, 4) == 3
+    assert await asked_in(plane, 58) == 0
+    assert await asked_in(plane, 4) == 2
+
+
+async def test_an_old_catalogue_that_serves_meanwhile_is_no_success() -> None:
+    plane = Plane(view("a"), a=[unreachable(), ok("small")])
+    plane.cache.load(Key(QUERY, "plus"), Catalogue(b'{"models":[]}', None, NOW - 86_400))
+    assert await asked_in(plane, 2) == 2
+    assert plane.cache.models == {"small"}
+
+
+async def test_a_plan_that_could_not_be_asked_is_asked_again_alone() -> None:
+    plane = two_plans(plus=refusal(500))
+    assert await asked_in(plane, 2) == 3
+    assert sorted(plane.asked) == ["a", "a", "b"]
 
 
 async def settled() -> None:

@@ -43,6 +43,12 @@ def test_a_stranger_is_refused_at_the_headers_and_it_is_on_record(running: Any) 
     assert (record.client_address, record.path, record.request_id) == ("203.0.113.9", PATH, "mine")
 
 
+def test_a_client_may_name_its_request_with_the_other_header_too(running: Any) -> None:
+    refusal = refused(heading("203.0.113.9", (b"request-id", b"mine")), running)
+    assert refusal is not None and dict(refusal.headers)[b"x-request-id"] == b"mine"
+    assert [record.request_id for record in running.records] == ["mine"]
+
+
 def test_who_may_come_in_is_let_on_and_leaves_no_record_here(running: Any) -> None:
     assert refused(heading("127.0.0.1"), running) is None
     assert running.records == []

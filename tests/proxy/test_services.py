@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts.changes import current_version
 from accounts.services import account_delete
 from proxy import limits
-from proxy.affinity import Entry
+from proxy.affinity import Entry, conversation_key
 from proxy.catalogue import Catalogue, Key
 from proxy.models import ModelCatalogue, StickySession
 from proxy.selectors import (
@@ -41,6 +41,15 @@ def test_what_was_stored_is_remembered_oldest_first() -> None:
     assert entry is not None
     assert (entry.account_id, entry.served) == ("b", True)
     assert remembered_conversation("unknown") is None
+
+
+def test_whatever_a_client_calls_its_conversation_it_can_be_stored_with_the_others() -> None:
+    """PostgreSQL takes no NUL, and refuses the whole group for it."""
+    now = timezone.now().timestamp()
+    odd = conversation_key({}, "nul\x00nul")
+    conversations_store(entries=[("plain", Entry("a", now)), (odd, Entry("b", now))])
+    assert {key for key, _ in remembered_conversations()} == {"plain", odd}
+    assert remembered_conversation(odd) is not None
 
 
 def test_old_conversations_are_forgotten() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, cast
 
 import pytest
@@ -54,3 +55,22 @@ class Answered:
 async def test_a_body_that_is_no_object_is_told_by_its_status(body: bytes) -> None:
     refusal = await refusal_of(Answered(body))
     assert (refusal.message, refusal.body) == ("Upstream error: HTTP 502 Bad Gateway", b"")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("detail", "told"),
+    [
+        (
+            [
+                {"loc": ["body", "input", 0], "msg": "Field required", "type": "missing"},
+                {"loc": [], "msg": "Too long"},
+            ],
+            "body.input.0: Field required; Too long",
+        ),
+        (["one", "two"], "one; two"),
+        ([], "Upstream error: HTTP 502 Bad Gateway"),
+    ],
+)
+async def test_a_list_of_mistakes_is_told_with_their_places(detail: list[Any], told: str) -> None:
+    assert (await refusal_of(Answered(json.dumps({"detail": detail}).encode()))).message == told

@@ -119,6 +119,53 @@ def test_text_that_only_a_finished_message_tells_is_told_once() -> None:
     assert whole["choices"][0]["message"]["content"] == "Hello"
 
 
+def message(item_id: str, content: str) -> dict[str, Any]:
+    return {"type": "message", "id": item_id, "content": [{"type": "output_text", "text": content}]}
+
+
+def finished(place: int, item: dict[str, Any]) -> bytes:
+    return event("response.output_item.done", output_index=place, item=item)
+
+
+FIRST, SECOND = message("msg_1", "one."), message("msg_2", " two.")
+BOTH = event("response.completed", response={"output": [FIRST, SECOND]})
+
+
+@pytest.mark.parametrize(
+    "names", [{"output_index": 0, "item_id": "msg_1"}, {"output_index": 0}, {"item_id": "msg_1"}]
+)
+def test_each_message_is_told_once_whether_in_pieces_or_whole(names: dict[str, Any]) -> None:
+    first = event("response.output_text.delta", delta="one.", **names)
+    whole = collected(first, finished(0, FIRST), finished(1, SECOND), BOTH)
+    assert whole["choices"][0]["message"]["content"] == "one. two."
+
+
+def test_messages_without_ids_that_only_the_terminal_event_tells_are_all_told() -> None:
+    output = [{"type": "message", "content": item["content"]} for item in (FIRST, SECOND)]
+    whole = collected(event("response.completed", response={"output": output}))
+    assert whole["choices"][0]["message"]["content"] == "one. two."
+
+
+def test_a_message_that_only_the_terminal_event_tells_is_told_behind_another() -> None:
+    first = event("response.output_text.delta", delta="one.", item_id="msg_1")
+    assert collected(first, BOTH)["choices"][0]["message"]["content"] == "one. two."
+
+
+@pytest.mark.parametrize("names", [{}, {"output_index": 0}, {"output_index": None, "item_id": []}])
+def test_text_whose_message_has_no_name_does_not_come_twice(names: dict[str, Any]) -> None:
+    first = event("response.output_text.delta", delta="one.", **names)
+    completed = event("response.completed", response={"output": [FIRST]})
+    assert collected(first, completed)["choices"][0]["message"]["content"] == "one."
+
+
+def test_a_refusal_is_told_once_too() -> None:
+    refusing = {"type": "message", "id": "msg_1", "content": [{"type": "refusal", "refusal": "No."}]}
+    delta = event("response.refusal.delta", delta="No.", output_index=1, item_id="msg_1")
+    thought = event("response.reasoning_summary_text.delta", delta="hm", output_index=0, item_id="rs_1")
+    whole = collected(thought, delta, finished(1, refusing), COMPLETED)
+    assert whole["choices"][0]["message"]["refusal"] == "No."
+
+
 def test_a_refusal_is_no_content() -> None:
     message = collected(event("response.refusal.delta", delta="no"), COMPLETED)["choices"][0]["message"]
     assert (message["content"], message["refusal"]) == (None, "no")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
+from openai.types.shared import ReasoningEffort
 
 from proxy.dialects.models import (
     bundled_models,
@@ -81,13 +83,22 @@ def test_each_effort_of_a_model_is_a_name_of_its_own() -> None:
         ("gpt-5.5", ("gpt-5.5", None)),
         ("gpt-5.4-mini", ("gpt-5.4-mini", None)),
         ("gpt-5.4-mini-xhigh", ("gpt-5.4-mini", "xhigh")),
+        ("gpt-5.5-max", ("gpt-5.5", "max")),
+        ("named-max", ("named-max", None)),
         ("unknown-high", ("unknown-high", None)),
         ("named-high", ("named-high", None)),
         ("-high", ("-high", None)),
     ],
 )
 def test_a_name_may_have_an_effort_behind_it(model: str, expected: tuple[str, str | None]) -> None:
-    assert without_effort(model, {"gpt-5.5", "gpt-5.4-mini", "named", "named-high"}) == expected
+    assert without_effort(model, {"gpt-5.5", "gpt-5.4-mini", "named", "named-high", "named-max"}) == expected
+
+
+@pytest.mark.parametrize("effort", [each for each in get_args(get_args(ReasoningEffort)[0]) if each])
+def test_every_effort_that_openai_s_client_knows_is_one_that_a_name_may_carry(effort: str) -> None:
+    catalogue = json.dumps({"models": [{"slug": "m", "supported_reasoning_levels": [{"effort": effort}]}]})
+    assert list(openai_models(catalogue.encode())) == ["m", f"m-{effort}"]
+    assert without_effort(f"m-{effort}", {"m"}) == ("m", effort)
 
 
 def test_catalogues_are_joined_with_the_first_one_s_entries() -> None:

@@ -112,6 +112,37 @@ def test_a_conversation_without_a_key_gets_one_that_lasts() -> None:
     assert sent(prompt_cache_key="own")["prompt_cache_key"] == "own"
 
 
+PICTURE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+GO_ON = [{"role": "assistant", "content": "hi"}, {"role": "user", "content": "go on"}]
+
+
+def key_of(*content: Any, then: Any = (), owner: str = "", **fields: Any) -> str:
+    """The key of a conversation that begins with a user's message of this content."""
+    body = {"model": "gpt-5.5", "input": [{"role": "user", "content": list(content)}, *then], **fields}
+    return read_responses_request(json.dumps(body).encode(), owner).upstream.prompt_cache_key or ""
+
+
+def test_two_keys_conversations_have_different_keys_though_they_begin_alike() -> None:
+    assert key_of("hello", owner="1") == key_of("hello", then=GO_ON, owner="1")
+    assert key_of("hello", owner="1") != key_of("hello", owner="2")
+
+
+@pytest.mark.parametrize("words", [[], ["what is this?"]])
+def test_a_conversation_that_begins_with_a_picture_keeps_its_key_and_shares_it_with_none(
+    words: list[str],
+) -> None:
+    other = PICTURE | {"image_url": "data:image/png;base64,BBBB"}
+    assert key_of(*words, PICTURE) == key_of(*words, PICTURE, then=GO_ON)
+    assert key_of(*words, PICTURE) != key_of(*words, other)
+
+
+def test_a_long_beginning_that_is_the_same_does_not_make_the_same_key() -> None:
+    preamble = "the same words " * 1000
+    assert key_of(preamble + "one document") != key_of(preamble + "another document")
+    assert key_of("hi", instructions=preamble + "a") != key_of("hi", instructions=preamble + "b")
+    assert key_of(preamble, then=GO_ON, instructions=preamble) == key_of(preamble, instructions=preamble)
+
+
 FILE_BY_ID = {"type": "input_file", "file_id": "f"}
 
 

@@ -128,16 +128,19 @@ def test_a_custom_tool_s_input_is_no_function_s_arguments() -> None:
 def test_any_interleaving_keeps_each_call_s_arguments(data: st.DataObject) -> None:
     parts = data.draw(st.lists(st.lists(st.text(max_size=4), max_size=4), min_size=1, max_size=4))
     waiting = [genuine(place + 1, part, f"call_{place}") for place, part in enumerate(parts)]
-    events = [queue.pop(0) for queue in waiting]
+    events: list[dict[str, Any]] = []
+    seen: list[int] = []
     while any(waiting):
-        queue = data.draw(st.sampled_from([queue for queue in waiting if queue]))
-        events.append(queue.pop(0))
+        place = data.draw(st.sampled_from([place for place, queue in enumerate(waiting) if queue]))
+        seen += [place] if place not in seen else []
+        events.append(waiting[place].pop(0))
     calls = ToolCalls()
     streamed = dict.fromkeys(range(len(parts)), "")
     for event in events:
         for fragment in calls.feed(event):
             delta = fragment.delta()
             streamed[delta["index"]] += delta["function"]["arguments"]
-    expected = ["".join(part) for part in parts]
+    expected = ["".join(parts[place]) for place in seen]
     assert texts(calls) == expected
+    assert [call["id"] for call in calls.whole()] == [f"call_{place}" for place in seen]
     assert list(streamed.values()) == expected

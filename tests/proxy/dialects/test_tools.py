@@ -82,6 +82,15 @@ def test_a_choice_becomes_upstream_s(given: Any, expected: Any) -> None:
     assert read_tool_choice(given) == expected
 
 
+def test_a_choice_among_choices_is_refused_however_deep_it_goes() -> None:
+    choice: dict[str, Any] = {"type": "function", "function": {"name": "f"}}
+    for _ in range(400):
+        choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [choice]}}
+    with pytest.raises(BadRequest) as caught:
+        read_tool_choice(choice)
+    assert caught.value.param == "tool_choice.allowed_tools.tools[0].type"
+
+
 def test_a_schema_becomes_the_text_s_format() -> None:
     schema = {"name": "Ev", "schema": SCHEMA, "strict": True, "description": "d"}
     assert read_response_format({"type": "json_schema", "json_schema": schema}) == {
