@@ -202,6 +202,8 @@ class Simulator:
         self.device_refusal: str | None = None
         # False answers foreign encrypted content with a null code and only the message.
         self.foreign_content_code = True
+        # False leaves an error in the middle of a websocket's turn as it would be over HTTP.
+        self.late_error_status = True
         # The account that is signed in without a click on /oauth/authorize and for device codes.
         self.auto_approve: str | None = None
         self.clear()

@@ -170,7 +170,8 @@ async def _stream(connection: Connection, received: Received, turn: Turn) -> boo
         await connection.event(stamped(data, serial, now))
         received.deltas_sent += 1
     for data in turn.closing:
-        await connection.event(_with_status(stamped(data, serial, now)))
+        data = stamped(data, serial, now)
+        await connection.event(_with_status(data) if sim.late_error_status else data)
     received.finished = turn.finished
     connection.response_ids.add(received.response_id)
     return await _end(connection, received, turn)
