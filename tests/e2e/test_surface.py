@@ -142,6 +142,18 @@ def test_control_goes_to_the_conversations_account_without_the_clients_own_sign_
     assert sim.violations == []
 
 
+def test_a_conversation_without_a_goal_has_an_empty_one(sim: Simulator, server: Server) -> None:
+    for account in sim.accounts.values():
+        account.default = Fail.detail(404, "No goal.")
+    read = GOAL.replace("/set", "/get")
+    for answer in (send(server, "GET", read, headers=OWN), post(server, read, {"thread_id": "t"})):
+        assert (answer.status, answer.json()) == (200, {"goal": None})
+    refused = post(server, GOAL, {"goal": "x"})
+    assert (refused.status, refused.json()) == (404, {"detail": "No goal."})
+    assert server.wait_for_records(3)[1][:3] == ("success", 200, None)
+    assert len(sim.journal) == 3
+
+
 def test_a_key_is_held_to_its_rules_here_too(sim: Simulator, server: Server) -> None:
     _, key = make_key(
         server,
