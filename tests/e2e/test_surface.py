@@ -65,6 +65,19 @@ def test_a_file_is_finished_and_used_with_its_account_even_after_a_restart(
     assert sim.violations == []
 
 
+def test_an_openai_clients_turn_goes_where_its_file_is_too(sim: Simulator, server: Server) -> None:
+    for _ in range(3):
+        file_id = uploaded(server)
+        owner = sim.journal[-1].account_id
+        image = {"type": "input_image", "image_url": f"sediment://{file_id}"}
+        for words in ("one", "two", "three"):
+            content = [{"type": "input_text", "text": words}, image]
+            body = {"model": "gpt-5.5", "input": [{"role": "user", "content": content}]}
+            assert post(server, "/v1/responses", body).status == 200
+            assert sim.responses()[-1].account_id == owner
+    assert sim.violations == []
+
+
 def test_a_file_that_nobody_knows_is_upstreams_to_refuse(sim: Simulator, server: Server) -> None:
     assert post(server, f"{FILES}/file_unknown/uploaded", {}).status == 404
     assert sim.journal[-1].path.endswith("/files/file_unknown/uploaded")
