@@ -213,6 +213,10 @@ class Simulator:
         self.journal: list[Received] = []
         self.refreshes: list[RefreshCall] = []
         self.violations: list[str] = []
+        # With these the next websockets are refused, whichever account they are for.
+        self.refused_handshakes: deque[Fail] = deque()
+        # Turns that wait for each other.
+        self.gathered = 0
         # file id → the account id that it was uploaded to.
         self.files: dict[str, str] = {}
         self.codes: dict[str, SignIn] = {}

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from proxy.simulator import Ok, Silence, Simulator
+from proxy.simulator.catalogue import etag_of
 from proxy.simulator.events import rendered
 from tests.codexproxy.test_server_websockets import handshake, masked
 from tests.e2e.asking import RESPONSES, message, turn, types_of
@@ -69,11 +70,16 @@ def test_what_upstream_says_of_its_models_is_said_when_the_next_socket_opens(
     sim: Simulator, server: Server
 ) -> None:
     with opened(server) as client:
+        assert client.response is not None and "x-models-etag" not in client.response.headers
         client.send(frame())
         told(client)
     with opened(server) as client:
         assert client.response is not None
-        assert float(client.response.headers["x-codex-primary-used-percent"]) >= 0
+        headers = client.response.headers
+        # The server that the simulator runs in writes the values of an accept in small letters.
+        assert headers["x-models-etag"].lower() == etag_of(sim.models).lower()
+        assert headers["x-reasoning-included"] == "true"
+        assert float(headers["x-codex-primary-used-percent"]) >= 0
 
 
 def test_events_arrive_one_by_one(sim: Simulator, server: Server) -> None:
