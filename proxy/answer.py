@@ -71,6 +71,14 @@ class Answer:
         self._finish()
         await self._send({"type": "http.response.body", "body": block, "more_body": False})
 
+    async def refuse(self, status: int, headers: HeaderList, events: bytes) -> None:
+        """Upstream's own events say why, as they came; as an answer of its own it would have `status`."""
+        if self.begun:
+            await self.write(events)
+        else:
+            await self.begin_stream(headers, events)
+        await self.end()
+
     async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
         """A complete answer."""
         self._finish()

@@ -17,8 +17,11 @@ from proxy.forwarding import Forward, forward_call
 from proxy.policy import permitted
 from proxy.sinks import PassedOn
 
+_GOAL = "/backend-api/codex/thread/goal/get"
+_NO_GOAL = b'{"goal":null}'
+
 CONTROL_PATHS: dict[str, tuple[str, ...]] = {
-    "/backend-api/codex/thread/goal/get": ("GET", "POST"),
+    _GOAL: ("GET", "POST"),
     "/backend-api/codex/thread/goal/set": ("POST",),
     "/backend-api/codex/thread/goal/clear": ("POST",),
     "/backend-api/codex/memories/trace_summarize": ("POST",),
@@ -34,10 +37,13 @@ async def codex_control(call: Call) -> None:
     body = await whole_body(call)
     if body:
         body = _permitted(call, body, decoded_object(body))
-    path = canonical(call.scope["path"]).removeprefix("/backend-api")
+    asked = canonical(call.scope["path"])
+    path = asked.removeprefix("/backend-api")
     query = parse_qsl(call.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
     target = f"{path}?{urlencode(query)}" if query else path
-    forward = Forward(call.scope["method"], target, body, is_of_conversation=True)
+    # A conversation that has no goal is nothing that Codex should stumble over.
+    nothing = _NO_GOAL if asked == _GOAL else b""
+    forward = Forward(call.scope["method"], target, body, nothing=nothing, is_of_conversation=True)
     conversation = conversation_key(call.headers, None)
     await forward_call(call, forward, PassedOn(call.answer), conversation=conversation)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -55,8 +56,8 @@ class Event(msgspec.Struct):
     type: str = ""
     response: ResponseHead | None = None
     error: Any = None
-    code: str | None = None
-    message: str | None = None
+    code: Any = None
+    message: Any = None
     # Over a websocket an error says which HTTP status it would have been, under either name.
     status: Any = None
     status_code: Any = None
@@ -89,12 +90,37 @@ def decode_event(data: bytes) -> Event | None:
 
 def event_error(event: Event) -> dict[str, Any]:
     """The error object of a failure event, wherever it is kept; {} when there is none."""
-    for found in (event.error, event.response.error if event.response else None):
-        if isinstance(found, dict):
-            return found
-    if event.code or event.message:
-        return {"code": event.code, "message": event.message}
-    return {}
+    in_response = event.response.error if event.response else None
+    if isinstance(in_response, dict) and not isinstance(event.error, dict):
+        return in_response
+    return error_object({"error": event.error, "code": event.code, "message": event.message})
+
+
+def error_object(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What a refusal's body or an error event says went wrong, in whichever of its forms; {} for nothing."""
+    error, detail = payload.get("error"), payload.get("detail")
+    if isinstance(error, dict):
+        return error
+    if isinstance(error, str):
+        return {"code": error, "message": str(payload.get("error_description") or error)}
+    if isinstance(detail, dict):
+        return detail
+    if isinstance(detail, str):
+        return {"message": detail}
+    if isinstance(detail, list) and detail:
+        return {"message": "; ".join(_complaint(entry) for entry in detail)}
+    said = {name: payload.get(name) for name in ("code", "message")}
+    return said if any(isinstance(value, str) and value for value in said.values()) else {}
+
+
+def _complaint(entry: Any) -> str:
+    """One of a list of mistakes, as FastAPI has them: what is wrong, behind where."""
+    if not isinstance(entry, dict):
+        return str(entry)
+    where = entry.get("loc")
+    place = ".".join(map(str, where)) if isinstance(where, list) else ""
+    what = str(entry.get("msg") or entry.get("type") or "is wrong")
+    return f"{place}: {what}" if place else what
 
 
 def event_limit_id(event: Event) -> str:

@@ -13,7 +13,7 @@ from proxy.dialects.codex import CodexRequest
 from proxy.headers import forwarded, minimal, with_types
 from proxy.sinks import PassedOn
 from proxy.stream import OnRateLimits, Reader
-from proxy.transport import Reply
+from proxy.transport import MadeReply, Reply
 from proxy.turns import serve_turn
 from proxy.upstream import Upstream
 from proxy.whole import WholeBody
@@ -28,6 +28,8 @@ class Forward:
     body: bytes = b""
     content_type: bytes = b"application/json"
     holds: str = ""
+    # The answer where upstream has nothing, and says so with a 404.
+    nothing: bytes = b""
     # With the headers that name the conversation.
     is_of_conversation: bool = False
 
@@ -43,7 +45,10 @@ class Forwarding:
 
     async def respond(self, account_id: str, headers: Headers, body: bytes) -> Reply:
         sent = with_types(headers, self.forward.content_type)
-        reply = await self.upstream.forward(self.forward.method, self.forward.path, sent, body)
+        reply: Reply = await self.upstream.forward(self.forward.method, self.forward.path, sent, body)
+        if reply.status == 404 and self.forward.nothing:
+            await reply.close()
+            reply = MadeReply(200, reply.headers, self.forward.nothing)
         self.sink.status = reply.status
         return reply
 

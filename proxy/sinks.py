@@ -72,8 +72,7 @@ class EventSink:
     async def refuse(self, error: ProxyError, headers: HeaderList) -> None:
         events = error.events if isinstance(error, Surfaced) and self._keeps_events else b""
         if events:
-            await self.begin(headers, events)
-            await self._answer.end()
+            await self._answer.refuse(error.status, headers, events)
         elif self._answer.begun:
             await self._answer.end(self._failed(error.error(), ""))
         else:

@@ -6,12 +6,10 @@ import msgspec
 
 from codexproxy.server_frames import TEXT_FRAMES
 from proxy.answer import Answer, Send
-from proxy.errors import response_failed
-from proxy.events import Event, decode_event, event_error, event_status
+from proxy.error_frames import error_frame, errors_as_failures, errors_as_refusals
+from proxy.events import error_object
 from proxy.headers import HeaderList
-from proxy.outcomes import UpstreamError
-from proxy.sse import each_data, event_data, framed_event, split_events
-from proxy.surface import is_limit
+from proxy.sse import each_data, framed_event
 
 
 class SocketAnswer(Answer):
@@ -34,27 +32,28 @@ class SocketAnswer(Answer):
         await self.write(first)
 
     async def write(self, block: bytes) -> None:
-        await self._send_each(_recoverable(block))
+        await self._send_each(errors_as_failures(block))
 
     async def end(self, block: bytes = b"") -> None:
         self._finish()
         await self._send_each(block)
 
-    async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
-        """One error frame. It has `status` and no `status_code`: Codex cannot read one with both."""
+    async def refuse(self, status: int, headers: HeaderList, events: bytes) -> None:
         self._finish()
         self.status = status
-        frame = {
-            "type": "error",
-            "status": status,
-            **msgspec.json.decode(body),
-            "headers": {
-                name.decode("latin-1"): value.decode("latin-1")
-                for name, value in headers
-                if name != b"content-type"
-            },
+        await self._send_each(errors_as_refusals(events, status))
+
+    async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
+        """One error frame, whatever form the error of `body` has."""
+        self._finish()
+        self.status = status
+        told = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in headers
+            if name != b"content-type"
         }
-        await self._send_each(framed_event(msgspec.json.encode(frame)))
+        frame = error_frame(status, error_object(msgspec.json.decode(body)), told)
+        await self._send_each(framed_event(frame))
 
     async def _send_each(self, events: bytes) -> None:
         self._last_write = self._loop.time()
@@ -65,25 +64,3 @@ class SocketAnswer(Answer):
             return
         for frame in frames:
             await self._send({"type": "websocket.send", "text": frame.decode()})
-
-
-def _recoverable(block: bytes) -> bytes:
-    """A limit or a refused sign-in after the answer has begun, as the failure of this response only.
-
-    As an error frame it would be final for Codex, although another account may serve what it sends again.
-    """
-    if b'"error"' not in block:
-        return block
-    return b"".join(_recoverable_event(event) for event in split_events(block))
-
-
-def _recoverable_event(event: bytes) -> bytes:
-    decoded = decode_event(event_data(event)) if b'"error"' in event else None
-    if decoded is None or decoded.type != "error" or not _is_final(decoded):
-        return event
-    return framed_event(response_failed(event_error(decoded), "", 0))
-
-
-def _is_final(event: Event) -> bool:
-    error = UpstreamError(event_status(event), event_error(event))
-    return is_limit(error) or error.status == 401

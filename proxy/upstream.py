@@ -9,7 +9,7 @@ import msgspec
 
 from codexproxy.http import Headers, HttpClient, Response, ResponseTooLarge, Timeouts, TransportFailed
 from proxy import limits
-from proxy.events import ACTIVE_LIMIT, UNREADABLE
+from proxy.events import ACTIVE_LIMIT, UNREADABLE, error_object
 from proxy.outcomes import UpstreamError
 from usage.windows import model_limit_id
 
@@ -57,7 +57,7 @@ async def refusal_of(response: Refusing) -> UpstreamError:
     except (ResponseTooLarge, TransportFailed):
         body = b""
     payload = _object(body)
-    error = _error_object(payload)
+    error = error_object(payload)
     if not any(isinstance(error.get(name), str) and error[name] for name in ("message", "code", "type")):
         error = {**error, "message": _status_text(response.status)}
     # HTML and empty bodies are not passed on: the envelope takes their place.
@@ -71,32 +71,6 @@ def _object(body: bytes) -> dict[str, Any]:
     except UNREADABLE:
         return {}
     return payload if isinstance(payload, dict) else {}
-
-
-def _error_object(payload: dict[str, Any]) -> dict[str, Any]:
-    error = payload.get("error")
-    if isinstance(error, dict):
-        return error
-    if isinstance(error, str):
-        return {"code": error, "message": str(payload.get("error_description") or error)}
-    detail = payload.get("detail")
-    if isinstance(detail, str):
-        return {"message": detail}
-    if isinstance(detail, dict):
-        return detail
-    if isinstance(detail, list) and detail:
-        return {"message": "; ".join(_complaint(entry) for entry in detail)}
-    return {}
-
-
-def _complaint(entry: Any) -> str:
-    """One of a list of mistakes, as FastAPI has them: what is wrong, behind where."""
-    if not isinstance(entry, dict):
-        return str(entry)
-    where = entry.get("loc")
-    place = ".".join(map(str, where)) if isinstance(where, list) else ""
-    what = str(entry.get("msg") or entry.get("type") or "is wrong")
-    return f"{place}: {what}" if place else what
 
 
 def _status_text(status: int) -> str:

@@ -74,6 +74,7 @@ class FoldedCompaction(Reader):
         self._assembly.feed(stream.feed(block))
         if stream.failure is not None or stream.terminal in ("response.failed", "error"):
             self.failure, self.error_status = stream.failure or stream.error, stream.error_status
+            self.error_limit_id = stream.error_limit_id
         elif stream.terminal:
             return self._folded()
         return b""

@@ -92,7 +92,7 @@ def understood(body: bytes, fields: dict[str, msgspec.Raw]) -> CodexRequest:
         prompt_cache_key=_text(fields, "prompt_cache_key"),
         has_compaction=any(item.type == "compaction" and item.encrypted_content for _, item in items),
         makes_compaction=bool(items) and items[-1][1].type == COMPACTION_TRIGGER,
-        files=_files(body),
+        files=files_in(body),
     )
 
 
@@ -174,7 +174,7 @@ def plain_value(raw: msgspec.Raw | None) -> Any:
         return None
 
 
-def _files(body: bytes) -> tuple[str, ...]:
+def files_in(body: bytes) -> tuple[str, ...]:
     """Inside a text the quotes would be escaped; an id that nobody has uploaded here changes nothing."""
     if b'"file_id"' not in body and b'"sediment://' not in body:
         return ()

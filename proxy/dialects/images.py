@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.dialects.checks import boolean, decoded_object, name, one_of, wrong
+from proxy.dialects.checks import boolean, decoded_object, mapping, name, one_of, sequence, text, wrong
 from proxy.dialects.codex import CodexRequest
 from proxy.multipart import Part, read_multipart
 
@@ -21,6 +21,7 @@ _INSTRUCTIONS = "Call image_generation once, with the user's own words as its pr
 _MODEL = re.compile(r"(?:gpt-image-|chatgpt-image-)[\w.-]{1,60}", re.A)
 
 IMAGES = 16
+_DATA_URL = re.compile(r"data:image/(?:png|jpeg|webp);base64,[A-Za-z0-9+/]")
 _MAGIC = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 
 # The sizes of the first generation; later ones take any within bounds.
@@ -44,7 +45,7 @@ _NUMBERS: dict[str, range] = {
     "frame_duration_ms": range(1, 60_001),
 }
 _READ = frozenset({"prompt", "model", "n", "size", "stream", "response_format"})
-_OF_EDITS = frozenset({"image", "mask", "input_fidelity"})
+_OF_EDITS = frozenset({"image", "images", "mask", "input_fidelity"})
 # As a field may be named in a header.
 _FIELD = re.compile(r"[\w.-]{1,40}", re.A)
 # They change nothing of the image.
@@ -84,7 +85,30 @@ def read_generation(body: bytes, host: str) -> ImagesRequest:
 
 
 def read_edit(body: bytes, content_type: str, host: str) -> ImagesRequest:
-    """POST /v1/images/edits, a form. Raises BadRequest with the `param` that is wrong."""
+    """POST /v1/images/edits: JSON, or else a form. Raises BadRequest with the `param` that is wrong."""
+    is_json = content_type.partition(";")[0].strip().lower() == "application/json"
+    return _read_edit_json(body, host) if is_json else _read_edit_form(body, content_type, host)
+
+
+def _read_edit_json(body: bytes, host: str) -> ImagesRequest:
+    """As Codex sends it."""
+    fields = decoded_object(body)
+    given = sequence(fields.get("images"), "images")
+    if not 1 <= len(given) <= IMAGES:
+        wrong("images", f"send 1 to {IMAGES} images.")
+    images = tuple(_given_url(image, f"images[{index}]") for index, image in enumerate(given))
+    mask = None if fields.get("mask") is None else _given_url(fields["mask"], "mask")
+    return _request("image_edit", fields, _Pictures(images, mask), host)
+
+
+def _given_url(image: Any, param: str) -> str:
+    url = text(mapping(image, param).get("image_url"), f"{param}.image_url")
+    if not _DATA_URL.match(url):
+        wrong(f"{param}.image_url", "must be a PNG, JPEG or WebP image as a data URL.")
+    return url
+
+
+def _read_edit_form(body: bytes, content_type: str, host: str) -> ImagesRequest:
     images: list[str] = []
     mask: str | None = None
     fields: dict[str, Any] = {}
@@ -112,12 +136,12 @@ def _data_url(part: Part, param: str) -> str:
 
 def _value(field: str, part: Part) -> Any:
     """A form's text as the value that JSON would have."""
-    text = part.text()
+    value = part.text()
     if field in _NUMBERS or field == "n":
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else value
     if field == "stream":
-        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
-    return text
+        return {"true": True, "1": True, "false": False, "0": False}.get(value.lower(), value)
+    return value
 
 
 def _request(kind: str, fields: Mapping[str, Any], pictures: _Pictures, host: str) -> ImagesRequest:

@@ -19,7 +19,7 @@ from proxy.dialects.checks import (
     text,
     wrong,
 )
-from proxy.dialects.codex import COMPACTION_TRIGGER, REFUSED_FIELDS, CodexRequest
+from proxy.dialects.codex import COMPACTION_TRIGGER, REFUSED_FIELDS, CodexRequest, files_in
 from proxy.dialects.messages import (
     LIFTED_ROLES,
     ROLES,
@@ -103,8 +103,9 @@ def upstream_request(request: dict[str, Any], *, is_stream: bool, key_owner: str
         tier = request["service_tier"] = _TIERS.get(tier, tier)
         if tier in _OMITTED_TIERS:
             del request["service_tier"]
+    body = msgspec.json.encode(request)
     upstream = CodexRequest(
-        body=msgspec.json.encode(request),
+        body=body,
         model=request["model"],
         reasoning_effort=effort if isinstance(effort, str) else None,
         service_tier=tier if isinstance(tier, str) else "",
@@ -114,6 +115,7 @@ def upstream_request(request: dict[str, Any], *, is_stream: bool, key_owner: str
             for item in request["input"]
         ),
         makes_compaction=_is_trigger(request["input"][-1:]),
+        files=files_in(body),
     )
     return ResponsesRequest(upstream, is_stream, has_derived_key=not given)
 

@@ -20,6 +20,7 @@ SWITCHES = (
     "exchange_status",
     "device_refusal",
     "foreign_content_code",
+    "late_error_status",
     "auto_approve",
 )
 

@@ -23,9 +23,10 @@ class Ok:
 
     `deltas` None streams the words of `text`; a number streams that many generated pieces, each padded to
     `delta_bytes`. `burst` events go out per write, `torn` cuts the writes into pieces of that many bytes.
-    With `empty_output` the last event lacks the output, which only the items before it tell. A request that
-    ends with a compaction trigger is answered with a compaction item instead of text, and one that must call
-    image_generation with an image, unless `image` is off.
+    With `empty_output` the last event lacks the output, which only the items before it tell.
+    `together`: over websockets a turn waits before its first event until so many like it have begun.
+    A request that ends with a compaction trigger is answered with a compaction item instead of text, and one
+    that must call image_generation with an image, unless `image` is off.
     """
 
     text: str = "Hello from the simulator."
@@ -35,6 +36,7 @@ class Ok:
     first_byte_s: float = 0.0
     first_event_s: float = 0.0
     burst: int = 1
+    together: int = 1
     torn: int = 0
     reasoning: bool = True
     image: bool = True

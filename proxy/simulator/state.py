@@ -202,6 +202,8 @@ class Simulator:
         self.device_refusal: str | None = None
         # False answers foreign encrypted content with a null code and only the message.
         self.foreign_content_code = True
+        # False leaves an error in the middle of a websocket's turn as it would be over HTTP.
+        self.late_error_status = True
         # The account that is signed in without a click on /oauth/authorize and for device codes.
         self.auto_approve: str | None = None
         self.clear()
@@ -211,6 +213,10 @@ class Simulator:
         self.journal: list[Received] = []
         self.refreshes: list[RefreshCall] = []
         self.violations: list[str] = []
+        # With these the next websockets are refused, whichever account they are for.
+        self.refused_handshakes: deque[Fail] = deque()
+        # Turns that wait for each other.
+        self.gathered = 0
         # file id → the account id that it was uploaded to.
         self.files: dict[str, str] = {}
         self.codes: dict[str, SignIn] = {}

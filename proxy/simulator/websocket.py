@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .asgi import Client, Scope, Send, break_connection, raw_headers
+from .catalogue import etag_of
 from .events import compact_json, stamped
 from .exchange import account_headers, fail_body, identify, note_header_violations, received_head
 from .replies import Disconnect, Fail, Reply, Silence
@@ -43,7 +44,9 @@ async def serve_websocket(sim: Simulator, scope: Scope, client: Client, send: Se
         return await _refuse(scope, send, account)
     received.status = 101
     received.connection = int(sim.serial(), 16)
-    await send({"type": "websocket.accept", "headers": raw_headers(account_headers(account))})
+    greeting = [("x-models-etag", etag_of(sim.models)), ("x-reasoning-included", "true")]
+    headers = raw_headers([*greeting, *account_headers(account)])
+    await send({"type": "websocket.accept", "headers": headers})
     connection = Connection(sim, scope, client, send, account, received.connection)
     while (message := await client.message())["type"] == "websocket.receive":
         if not await _answer(connection, message.get("text")):
@@ -58,9 +61,11 @@ def _admitted(sim: Simulator, received: Received) -> SimAccount | Fail:
     if sim.websocket_status is not None:
         return Fail(sim.websocket_status, {"detail": "No websocket here."})
     account = identify(sim, received)
-    if isinstance(account, SimAccount) and account.handshake is not None:
-        return account.handshake
-    return account
+    if isinstance(account, Fail):
+        return account
+    if sim.refused_handshakes:
+        return sim.refused_handshakes.popleft()
+    return account.handshake or account
 
 
 async def _refuse(scope: Scope, send: Send, fail: Fail) -> None:
@@ -157,6 +162,8 @@ async def _stream(connection: Connection, received: Received, turn: Turn) -> boo
     sim, client = connection.sim, connection.client
     serial, now = sim.serial(), sim.clock()
     received.response_id = f"resp_{serial}"
+    if await _gathered(connection, turn.stream.together):
+        return _left(connection, received)
     if await client.pause(turn.stream.first_byte_s + turn.stream.first_event_s):
         return _left(connection, received)
     if turn.stream.rate_limits_event:
@@ -170,10 +177,22 @@ async def _stream(connection: Connection, received: Received, turn: Turn) -> boo
         await connection.event(stamped(data, serial, now))
         received.deltas_sent += 1
     for data in turn.closing:
-        await connection.event(_with_status(stamped(data, serial, now)))
+        data = stamped(data, serial, now)
+        await connection.event(_with_status(data) if sim.late_error_status else data)
     received.finished = turn.finished
     connection.response_ids.add(received.response_id)
     return await _end(connection, received, turn)
+
+
+async def _gathered(connection: Connection, together: int) -> bool:
+    """Waits until so many turns have come; True as soon as the client has left."""
+    if together == 1:
+        return False
+    connection.sim.gathered += 1
+    while connection.sim.gathered < together:
+        if await connection.client.pause(0.02):
+            return True
+    return False
 
 
 async def _end(connection: Connection, received: Received, turn: Turn) -> bool:

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
 
-from proxy.simulator import Fail, SimAccount, Simulator
+from proxy.simulator import Fail, Reply, SimAccount, Simulator
 from tests.e2e.asking import ask
 from tests.e2e.conftest import Start
 from tests.e2e.nginx import Nginx, tls_in_front_of
@@ -70,12 +71,17 @@ def test_a_turn_over_tls_is_served_and_the_client_s_own_token_stays_here(
 def test_a_limited_account_is_not_noticed_over_tls(
     sim: Simulator, prepared: Start, codex_program: str, tmp_path: Path
 ) -> None:
-    limited, _ = accounts(sim)
-    limited.default = Fail.usage_limit(resets_at=int(time.time()) + 3600)
+    shared: deque[Reply] = deque([Fail.usage_limit(resets_at=int(time.time()) + 3600)])
+    for account in accounts(sim):
+        account.replies = shared
     server = prepared(CODEXPROXY_TRUSTED_PROXIES="127.0.0.0/8").start()
     with tls_in_front_of(server.port, tmp_path / "nginx") as nginx:
         done = ran(codex_program, signed_in(tmp_path / "home", nginx), tmp_path)
     assert (done.returncode, done.stdout.strip()) == (0, TEXT), done.stderr
+    assert "usage limit" not in done.stderr.lower(), done.stderr
+    # Whoever was asked first is limited.
+    (limited,) = [call.account_id for call in sim.responses() if call.status == 429]
+    assert sim.responses()[-1].status == 200 and sim.responses()[-1].account_id != limited
 
 
 def test_codex_shows_the_pool_s_limits(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.simulator import Cut, Fail, FailEvent, Ok, Reply, Simulator, ToolCall
+from proxy.simulator import Cut, Fail, FailEvent, Ok, Received, Reply, Simulator, ToolCall
 from tests.conftest import missing
+from tests.e2e.asking import send
 from tests.e2e.codex import OLDER, Codex, Ran, find_codex
 from tests.e2e.conftest import Start
 from tests.e2e.server import Server, until
@@ -60,6 +62,12 @@ def transports(server: Server) -> set[str]:
 
 def methods(sim: Simulator) -> set[str]:
     return {call.method for call in sim.responses()}
+
+
+def turns(sim: Simulator) -> list[Received]:
+    """Without the warm-ups, which ask for no answer."""
+    frames = [call for call in sim.responses() if call.method == "WEBSOCKET"]
+    return [call for call in frames if call.body and call.body.get("generate") is not False]
 
 
 def test_a_plain_turn_prints_exactly_the_answer(cli: Codex, sim: Simulator, server: Server) -> None:
@@ -145,12 +153,14 @@ def test_an_upstream_without_websockets_is_asked_over_http(
 
 
 def test_a_handshake_that_one_account_is_refused_goes_to_the_other(cli: Codex, sim: Simulator) -> None:
-    sim.accounts["first"].handshake = Fail.usage_limit(resets_at=int(time.time()) + 3600)
+    """Refused is whoever is asked first."""
+    limited = Fail.usage_limit(resets_at=int(time.time()) + 3600)
+    sim.refused_handshakes.append(limited)
     assert_said(cli.exec("one"))
     assert_said(cli.exec("two"))
-    assert sim.accounts["first"].handshake is not None
-    turns = [call for call in sim.responses() if call.method == "WEBSOCKET"]
-    assert {call.account_id for call in turns} == {"second"}
+    refused = [call.account_id for call in sim.responses() if call.status == 429]
+    assert len(refused) == 1 and not sim.refused_handshakes
+    assert {call.account_id for call in turns(sim)} == {"first", "second"} - set(refused)
 
 
 def test_when_all_are_limited_it_prints_the_limit_and_the_time(
@@ -172,16 +182,19 @@ def test_when_all_are_limited_it_prints_the_limit_and_the_time(
 def test_eight_at_once_are_spread_and_none_waits_for_another(
     program: str, tmp_path: Path, sim: Simulator, server: Server
 ) -> None:
+    # The one strategy that leaves nothing to chance.
+    body = b'{"routingStrategy": "usage_weighted"}'
+    assert send(server, "PUT", "/api/settings", body, {"Content-Type": "application/json"}).status == 200
     for account in sim.accounts.values():
-        account.default = Ok(deltas=20, interval_s=0.1)
+        # None is answered before all have been asked.
+        account.default = Ok(together=8)
     clis = [Codex(program, tmp_path / str(n), server.base_url, websockets=True) for n in range(8)]
     running = [each.start("exec", "--skip-git-repo-check", "say hi") for each in clis]
-    ended = [each.communicate(timeout=60) for each in running]
+    ended = [each.communicate(timeout=120) for each in running]
     assert [each.returncode for each in running] == [0] * 8, ended
-    turns = [call for call in sim.responses() if call.method == "WEBSOCKET" and call.deltas_sent]
-    by_account = [sum(call.account_id == name for call in turns) for name in ("first", "second")]
-    assert sum(by_account) == 8 and min(by_account) >= 1, by_account
-    assert len({call.connection for call in turns}) == 8
+    assert len(turns(sim)) == 8, "each was asked once"
+    assert {call.account_id for call in turns(sim)} == {"first", "second"}
+    assert len({call.connection for call in turns(sim)}) == 8
     assert sim.violations == []
 
 
@@ -206,9 +219,22 @@ def test_a_turn_over_a_server_that_is_replaced_goes_on(
 def test_a_silent_upstream_does_not_wear_out_the_clients_patience(
     program: str, tmp_path: Path, sim: Simulator, server: Server
 ) -> None:
-    """Keep-alives count for its idle timer, which is shorter here than the silence."""
-    for account in sim.accounts.values():
-        account.default = Ok(first_event_s=14.0)
-    cli = Codex(program, tmp_path, server.base_url, websockets=True, stream_idle_timeout_ms=12_000)
-    assert_said(cli.exec("say hi"))
-    assert len(server.wait_for_records(1)) == 1
+    """Keep-alives count for its idle timer, which is shorter here than the silence: either way."""
+
+    def started(websockets: bool, reply: Ok) -> subprocess.Popen[str]:
+        for account in sim.accounts.values():
+            account.default = reply
+        folder = tmp_path / str(websockets)
+        cli = Codex(program, folder, server.base_url, websockets=websockets, stream_idle_timeout_ms=12_000)
+        return cli.start("exec", "--skip-git-repo-check", "say hi")
+
+    socket = started(True, Ok(first_event_s=14.0))
+    until(lambda: turns(sim), 30, "upstream is asked over a websocket")
+    # Over HTTP the timer begins with the 200, which comes late to a client of a silent upstream.
+    http = started(False, Ok(deltas=1, interval_s=14.0))
+    for each in (socket, http):
+        _, err = each.communicate(timeout=60)
+        assert each.returncode == 0, err
+    server.wait_for_records(2)
+    # A client that loses its patience asks again.
+    assert sorted(row[0] for row in server.records("transport")) == ["http", "websocket"]

@@ -58,6 +58,23 @@ def test_images_are_edited(sim: Simulator, client: openai.OpenAI) -> None:
     assert sim.violations == []
 
 
+def test_codex_edits_an_image_with_json(sim: Simulator, serve: Start) -> None:
+    sim.add_account("only")
+    server = serve()
+    body: dict[str, Any] = {"images": [{"image_url": f"data:image/png;base64,{IMAGE}"}], "prompt": "a hat"}
+    kind = {"Content-Type": "application/json"}
+    path = "/backend-api/codex/images/edits"
+    answer = send(server, path=path, body=json.dumps(body).encode(), headers=kind)
+    assert (answer.status, answer.json()["data"][0]["b64_json"]) == (200, IMAGE)
+    assert isinstance(answer.json()["created"], int)
+    (call,) = sim.responses()
+    assert call.body["input"][0]["content"][1]["image_url"] == body["images"][0]["image_url"]
+    assert call.body["tools"][0]["action"] == "edit"
+    wrong = send(server, path=path, body=b'{"images": [], "prompt": "a hat"}', headers=kind)
+    assert (wrong.status, wrong.error["param"]) == (400, "images")
+    assert sim.violations == []
+
+
 def test_each_failure_is_the_right_exception(sim: Simulator, client: openai.OpenAI) -> None:
     account = sim.accounts["first"]
     account.script(Ok("I cannot draw that.", image=False))

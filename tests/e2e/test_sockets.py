@@ -14,12 +14,14 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from proxy.simulator import Ok, Silence, Simulator
+from proxy.simulator import Ok, Received, Silence, Simulator
+from proxy.simulator.catalogue import etag_of
 from proxy.simulator.events import rendered
 from tests.codexproxy.test_server_websockets import handshake, masked
-from tests.e2e.asking import RESPONSES, message, turn, types_of
+from tests.e2e.asking import RESPONSES, message, send, turn, types_of
 from tests.e2e.conftest import Start
 from tests.e2e.server import Server, until
+from tests.e2e.test_keys import KEYS, api, make_key, usage
 
 MIB = 1024 * 1024
 Event = dict[str, Any]
@@ -69,11 +71,16 @@ def test_what_upstream_says_of_its_models_is_said_when_the_next_socket_opens(
     sim: Simulator, server: Server
 ) -> None:
     with opened(server) as client:
+        assert client.response is not None and "x-models-etag" not in client.response.headers
         client.send(frame())
         told(client)
     with opened(server) as client:
         assert client.response is not None
-        assert float(client.response.headers["x-codex-primary-used-percent"]) >= 0
+        headers = client.response.headers
+        # The server that the simulator runs in writes the values of an accept in small letters.
+        assert headers["x-models-etag"].lower() == etag_of(sim.models).lower()
+        assert headers["x-reasoning-included"] == "true"
+        assert float(headers["x-codex-primary-used-percent"]) >= 0
 
 
 def test_events_arrive_one_by_one(sim: Simulator, server: Server) -> None:
@@ -112,6 +119,61 @@ def test_who_may_not_come_in_is_told_before_the_accept(
     assert row[:3] == ("error", status, code)
 
 
+def test_who_has_no_key_where_keys_are_required_is_told_before_the_accept(
+    sim: Simulator, server: Server
+) -> None:
+    _, key = make_key(server)
+    api(server, "PUT", "/api/settings", {"apiKeyAuthEnabled": True})
+    until(lambda: send(server, "GET", "/v1/models").status == 401, 10, "keys are required")
+    for path in (RESPONSES, "/v1/responses"):
+        with pytest.raises(InvalidStatus) as caught, opened(server, path):
+            pass
+        response = caught.value.response
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+        assert json.loads(response.body or b"")["error"]["code"] == "invalid_api_key"
+        with opened(server, path, Authorization=f"Bearer {key}") as client:
+            client.send(frame())
+            assert types_of(told(client))[-1] == "response.completed"
+    assert len(turns(sim)) == 2 and sim.violations == []
+
+
+def test_a_key_that_ends_between_two_turns_opens_nothing_any_more(sim: Simulator, server: Server) -> None:
+    key_id, key = make_key(server)
+    with opened(server, Authorization=f"Bearer {key}") as client:
+        client.send(frame())
+        assert types_of(told(client))[-1] == "response.completed"
+        api(server, "PATCH", f"{KEYS}{key_id}", {"isActive": False})
+        until(lambda: usage(server, key).status == 401, 10, "the key has ended")
+        client.send(frame())
+        (refused,) = told(client)
+        assert (refused["type"], refused["status"], "status_code" in refused) == ("error", 401, False)
+        assert refused["error"]["code"] == "invalid_api_key"
+        # The socket stays: a key that is active again serves on it.
+        api(server, "PATCH", f"{KEYS}{key_id}", {"isActive": True})
+        until(lambda: usage(server, key).status == 200, 10, "the key is active again")
+        client.send(frame())
+        assert types_of(told(client))[-1] == "response.completed"
+    assert len(turns(sim)) == 2
+
+
+def test_a_key_over_its_limit_is_told_so_in_one_frame(sim: Simulator, server: Server) -> None:
+    most = {"limitType": "requests", "limitWindow": "daily", "maxValue": 1}
+    _, key = make_key(server, limits=[most])
+    with opened(server, Authorization=f"Bearer {key}") as client:
+        client.send(frame())
+        assert types_of(told(client))[-1] == "response.completed"
+        client.send(frame())
+        (refused,) = told(client)
+    assert (refused["type"], refused["status"], "status_code" in refused) == ("error", 429, False)
+    assert refused["error"]["type"] == "usage_limit_reached"
+    assert isinstance(refused["error"]["resets_at"], int)
+    assert len(turns(sim)) == 1
+
+
+def turns(sim: Simulator) -> list[Received]:
+    return [call for call in sim.responses() if call.method == "WEBSOCKET"]
+
+
 def raw_refusal(server: Server, path: str, headers: dict[str, str]) -> bytes:
     lines = [
         f"GET {path} HTTP/1.1",
@@ -133,7 +195,7 @@ def test_a_large_context_passes(sim: Simulator, server: Server) -> None:
     with opened(server) as client:
         client.send(frame(message("x" * (20 * MIB))))
         assert types_of(told(client))[-1] == "response.completed"
-    (call,) = [call for call in sim.responses() if call.method == "WEBSOCKET"]
+    (call,) = turns(sim)
     assert len(call.body["input"][0]["content"][0]["text"]) == 20 * MIB
 
 
@@ -219,9 +281,8 @@ def test_sockets_of_one_account_run_side_by_side(sim: Simulator, server: Server)
         for thread in threads:
             thread.join(20)
         assert time.monotonic() - began < 4
-    turns = [call for call in sim.responses() if call.method == "WEBSOCKET"]
-    assert len({call.account_id for call in turns}) == 1, "one conversation"
-    assert len({call.connection for call in turns}) == 12
+    assert len({call.account_id for call in turns(sim)}) == 1, "one conversation"
+    assert len({call.connection for call in turns(sim)}) == 12
 
 
 @pytest.fixture

@@ -87,6 +87,19 @@ def test_a_file_is_known_to_every_worker_at_once(sim: Simulator, prepared: Start
     assert server.stop() == 0
 
 
+def test_an_openai_clients_turn_goes_where_its_file_is_too(sim: Simulator, server: Server) -> None:
+    for _ in range(3):
+        file_id = uploaded(server)
+        owner = sim.journal[-1].account_id
+        image = {"type": "input_image", "image_url": f"sediment://{file_id}"}
+        for words in ("one", "two", "three"):
+            content = [{"type": "input_text", "text": words}, image]
+            body = {"model": "gpt-5.5", "input": [{"role": "user", "content": content}]}
+            assert post(server, "/v1/responses", body).status == 200
+            assert sim.responses()[-1].account_id == owner
+    assert sim.violations == []
+
+
 def test_a_file_that_nobody_knows_is_upstreams_to_refuse(sim: Simulator, server: Server) -> None:
     assert post(server, f"{FILES}/file_unknown/uploaded", {}).status == 404
     assert sim.journal[-1].path.endswith("/files/file_unknown/uploaded")
@@ -162,6 +175,18 @@ def test_control_goes_to_the_conversations_account_without_the_clients_own_sign_
     assert asked(sim)[-1].query == {"kid": "a b"}
     assert asked(sim)[1].headers["session-id"] == "talk"
     assert sim.violations == []
+
+
+def test_a_conversation_without_a_goal_has_an_empty_one(sim: Simulator, server: Server) -> None:
+    for account in sim.accounts.values():
+        account.default = Fail.detail(404, "No goal.")
+    read = GOAL.replace("/set", "/get")
+    for answer in (send(server, "GET", read, headers=OWN), post(server, read, {"thread_id": "t"})):
+        assert (answer.status, answer.json()) == (200, {"goal": None})
+    refused = post(server, GOAL, {"goal": "x"})
+    assert (refused.status, refused.json()) == (404, {"detail": "No goal."})
+    assert server.wait_for_records(3)[1][:3] == ("success", 200, None)
+    assert len(sim.journal) == 3
 
 
 def test_a_key_is_held_to_its_rules_here_too(sim: Simulator, server: Server) -> None:

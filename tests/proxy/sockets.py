@@ -130,7 +130,7 @@ class SocketClient:
         return await self.rest()
 
     async def rest(self) -> list[Event]:
-        found = []
+        found: list[Event] = []
         async with asyncio.timeout(10):
             while not found or found[-1]["type"] not in TERMINAL:
                 found.append(await self.events.get())

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from proxy.events import decode_event, event_error, event_limit_id, event_status, event_type
+from proxy.events import decode_event, error_object, event_error, event_limit_id, event_status, event_type
 
 
 def test_the_type_is_found_wherever_it_stands() -> None:
@@ -29,6 +29,36 @@ def test_the_error_is_found_in_the_response_the_event_or_beside_the_type() -> No
         {"code": "c", "message": "m"},
         {},
     ]
+
+
+def test_an_error_is_found_in_whatever_form_it_has() -> None:
+    told = [
+        {"error": {"code": "a"}, "code": "b"},
+        {"error": "invalid_request", "error_description": "No."},
+        {"error": "invalid_request"},
+        {"detail": "No."},
+        {"detail": {"code": "a"}},
+        {"code": "a", "message": None},
+        {"code": 400},
+        {"error": 5, "detail": 5},
+        {"detail": [{"loc": ["body", "input"], "msg": "Field required"}, "x"]},
+    ]
+    assert [error_object(payload) for payload in told] == [
+        {"code": "a"},
+        {"code": "invalid_request", "message": "No."},
+        {"code": "invalid_request", "message": "invalid_request"},
+        {"message": "No."},
+        {"code": "a"},
+        {"code": "a", "message": None},
+        {},
+        {},
+        {"message": "body.input: Field required; x"},
+    ]
+
+
+def test_an_error_whose_code_is_no_text_is_an_event_all_the_same() -> None:
+    decoded = decode_event(b'{"type":"error","code":400,"message":"m","status":400}')
+    assert decoded and (event_error(decoded)["message"], event_status(decoded)) == ("m", 400)
 
 
 def test_a_websockets_error_says_its_status_under_either_name() -> None:

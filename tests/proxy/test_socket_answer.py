@@ -8,7 +8,7 @@ import pytest
 
 from codexproxy.server_frames import TEXT_FRAMES
 from proxy import limits
-from proxy.errors import ProxyError
+from proxy.errors import ProxyError, Surfaced
 from proxy.events import KEEP_ALIVE_COMMENT, KEEP_ALIVE_NATIVE
 from proxy.sinks import Ending, EventSink
 from proxy.socket_answer import SocketAnswer
@@ -78,6 +78,34 @@ async def test_a_refusal_is_one_frame_with_one_status() -> None:
     assert "status_code" not in told
     assert told["headers"] == {"x-codex-primary-used-percent": "12.0"}
     assert frames.answer.ended
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"detail": "No.", "status_code": 400}, {"message": "No."}),
+        ({"error": "invalid_request"}, {"code": "invalid_request", "message": "invalid_request"}),
+        ({"type": "about:blank", "status": "400", "detail": "No."}, {"message": "No."}),
+        ({"error": {"code": 400, "message": "No.", "param": "input"}}, {"message": "No.", "param": "input"}),
+        ({"error": {"code": "c", "message": "No."}, "headers": []}, {"code": "c", "message": "No."}),
+    ],
+)
+async def test_of_upstreams_own_body_a_refusal_takes_the_error_only(
+    raw: dict[str, Any], said: dict[str, Any]
+) -> None:
+    frames = Frames()
+    await frames.sink().refuse(Surfaced(400, "c", "m", raw=json.dumps(raw).encode()), [])
+    assert frames.events == [{"type": "error", "status": 400, "error": said, "headers": {}}]
+
+
+async def test_a_refusal_that_came_as_events_ends_with_one_error() -> None:
+    frames = Frames()
+    events = CREATED + event("error", code="invalid_prompt", message="no")
+    await frames.sink().refuse(Surfaced(400, "c", "m", events=events), [])
+    told = frames.events
+    assert [found["type"] for found in told] == ["response.created", "error"]
+    assert (told[-1]["status"], told[-1]["error"]["code"]) == (400, "invalid_prompt")
+    assert (frames.answer.status, frames.answer.ended) == (400, True)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,23 @@ async def test_a_socket_is_retired_by_age_and_only_between_two_turns(
     assert len(handshakes) == 2
 
 
+async def test_an_idle_socket_is_retired_without_another_turn(
+    account: SimAccount, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SOCKET_LIFETIME_S", 0.05)
+    async with plane_over(served) as plane:
+        transport = SocketTransport(plane.runtime.sockets)
+        await drained(await asked(transport, account))
+        (handshake, turn) = account.simulator.journal
+        async with asyncio.timeout(20):
+            while not handshake.closed_by_client:
+                await asyncio.sleep(0.01)
+        assert turn.finished
+        # The plane's clock has not moved: nobody but the socket's own end says so.
+        assert transport.holder is None
+        await transport.close()
+
+
 async def test_a_silent_upstream_is_given_up(
     account: SimAccount, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

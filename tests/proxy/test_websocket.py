@@ -155,6 +155,23 @@ async def test_a_limit_after_the_answer_has_begun_fails_this_response_only(
     assert [record.status for record in plane.records] == ["error", "success"]
 
 
+@pytest.mark.parametrize("over_http", [False, True])
+async def test_an_error_without_a_status_is_told_in_a_form_that_codex_can_read(
+    sim: Simulator, served: Served, over_http: bool
+) -> None:
+    sim.late_error_status = False
+    sim.websocket_status = 426 if over_http else None
+    prompt = {"code": "invalid_prompt", "message": "no"}
+    sim.accounts["a"].script(FailEvent.server_error(after=2, kind="error"), FailEvent(prompt, kind="error"))
+    async with plane_over(served) as plane, connected(plane, session_id="s") as client:
+        late, early = await client.ask(frame()), await client.ask(frame())
+    assert late[-1]["type"] == "response.failed"
+    assert late[-1]["response"]["error"]["code"] == "server_error"
+    assert (early[-1]["type"], early[-1]["status"], early[-1]["error"]["code"]) == (
+        "error", 400, "invalid_prompt",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_socket_that_breaks_in_the_middle_ends_the_response(
     sim: Simulator, served: Served, reset: bool

@@ -91,6 +91,15 @@ def test_a_failure_is_one_however_late(before: bytes) -> None:
     assert (reader.failure, reader.judged) == ({"code": "rate_limit_exceeded"}, False)
 
 
+@pytest.mark.parametrize("before", [b"", DONE], ids=["at once", "after its item"])
+def test_a_limit_of_one_model_is_not_the_whole_accounts(before: bytes) -> None:
+    reader = folding()
+    error = {"type": "usage_limit_reached", "message": "no"}
+    headers = {"x-codex-active-limit": "codex_other"}
+    reader.feed(CREATED + before + event("error", status=429, error=error, headers=headers))
+    assert (reader.failure, reader.error_status, reader.error_limit_id) == (error, 429, "codex_other")
+
+
 def test_an_answer_without_a_compaction_is_a_failure() -> None:
     reader = folding()
     assert reader.feed(CREATED + DELTA + COMPLETED) == b""

@@ -12,6 +12,7 @@ from proxy.errors import BadRequest
 from proxy.multipart import Part, written_multipart
 
 PNG = b"\x89PNG\r\n\x1a\n"
+URL = "data:image/png;base64,iVBORw0KGgo="
 IMAGE = Part("image", PNG, "a.png", "image/png")
 
 
@@ -23,6 +24,11 @@ def edit(*parts: Part, **fields: str) -> Any:
     plain = [Part(name, value.encode()) for name, value in {"prompt": "a cat", **fields}.items()]
     body, kind = written_multipart([*plain, *parts])
     return read_edit(body, kind.decode(), "gpt-5.5")
+
+
+def edit_json(**fields: Any) -> Any:
+    body = {"images": [{"image_url": URL}], "prompt": "a hat", **fields}
+    return read_edit(json.dumps(body).encode(), "application/json; charset=utf-8", "gpt-5.5")
 
 
 def sent(request: Any) -> Any:
@@ -162,6 +168,52 @@ def test_an_edit_carries_its_pictures() -> None:
 def test_a_wrong_edit_is_named(parts: list[Part], fields: dict[str, str], param: str) -> None:
     with pytest.raises(BadRequest) as caught:
         edit(*parts, **fields)
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_an_edit_may_be_json_as_codex_sends_it() -> None:
+    other = "data:image/webp;base64,UklGRg=="
+    request = edit_json(
+        images=[{"image_url": URL}, {"image_url": other}],
+        background="opaque", model="gpt-image-1.5", n=1, quality="auto", size="auto",
+    )  # fmt: skip
+    body = sent(request)
+    assert body["input"][0]["content"] == [
+        {"type": "input_text", "text": "a hat"},
+        {"type": "input_image", "image_url": URL},
+        {"type": "input_image", "image_url": other},
+    ]
+    (tool,) = body["tools"]
+    assert (tool["action"], tool["background"], tool["quality"]) == ("edit", "opaque", "auto")
+    assert (request.kind, request.dropped) == ("image_edit", ())
+
+
+def test_such_an_edit_may_have_a_mask() -> None:
+    (tool,) = sent(edit_json(mask={"image_url": URL}))["tools"]
+    assert tool["input_image_mask"] == {"image_url": URL}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"images": None}, "images"),
+        ({"images": URL}, "images"),
+        ({"images": []}, "images"),
+        ({"images": [{"image_url": URL}] * 17}, "images"),
+        ({"images": [{"image_url": URL}, URL]}, "images[1]"),
+        ({"images": [{"file_id": "file_1"}]}, "images[0].image_url"),
+        ({"images": [{"image_url": 5}]}, "images[0].image_url"),
+        ({"images": [{"image_url": "https://example.com/a.png"}]}, "images[0].image_url"),
+        ({"images": [{"image_url": "data:image/png;base64,"}]}, "images[0].image_url"),
+        ({"images": [{"image_url": "data:image/gif;base64,R0lGODlh"}]}, "images[0].image_url"),
+        ({"mask": {"image_url": "x"}}, "mask.image_url"),
+        ({"prompt": 5}, "prompt"),
+        ({"n": 2}, "n"),
+    ],
+)
+def test_what_is_wrong_in_such_an_edit_is_named(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        edit_json(**fields)
     assert (caught.value.status, caught.value.param) == (400, param)
 
 

@@ -42,6 +42,15 @@ def test_what_upstream_refuses_is_left_out(field: str) -> None:
     assert field not in sent(**{field: 1})
 
 
+def test_a_file_of_one_account_is_known_to_belong_to_it() -> None:
+    parts = [
+        {"type": "input_image", "image_url": "sediment://file_1"},
+        {"type": "input_text", "text": "see sediment://file_2"},
+    ]
+    body = {"model": "gpt-5.5", "input": [{"role": "user", "content": parts}]}
+    assert read_responses_request(json.dumps(body).encode()).upstream.files == ("file_1",)
+
+
 def test_unknown_fields_items_tools_and_includes_pass() -> None:
     item = {"type": "brand_new", "deep": [1]}
     tool = {"type": "brand_new_tool", "x": 1}

@@ -85,3 +85,17 @@ def test_an_error_in_the_middle_of_a_turn_carries_a_status(sim: Simulator, accou
     assert kinds(sent).count("response.output_text.delta") == 2
     assert (sent[-1]["type"], sent[-1]["status"]) == ("error", 429)
     assert sent[-1]["error"]["code"] == "usage_limit_reached"
+
+
+def test_such_an_error_can_come_without_one(sim: Simulator, account: SimAccount) -> None:
+    sim.late_error_status = False
+    account.script(FailEvent.usage_limit(after=2, kind="error"))
+    sent = converse(sim, account, frame())
+    assert (sent[-1]["type"], sent[-1]["code"]) == ("error", "usage_limit_reached")
+    assert not {"status", "status_code"} & sent[-1].keys()
+
+
+def test_the_next_handshake_can_be_refused_whoever_it_is_for(sim: Simulator, account: SimAccount) -> None:
+    sim.refused_handshakes.append(Fail.usage_limit())
+    assert converse(sim, account)[0]["status"] == 429
+    assert kinds(converse(sim, account, frame()))[-1] == "response.completed"
