@@ -195,6 +195,17 @@ def test_h2_a_failure_behind_output_stays_in_its_stream(pool: Pool) -> None:
     assert answer.events[-1]["response"]["error"]["code"] == "rate_limit_exceeded"
 
 
+def test_h2_a_limit_behind_output_keeps_its_reset_and_its_param(pool: Pool) -> None:
+    ends_at = int(time.time()) + 3000
+    told = {"code": "rate_limit_exceeded", "message": "m", "resets_at": ends_at, "param": "model"}
+    expected = told | {"type": "usage_limit_reached"}
+    limited = FailEvent(told, after=2)
+    for answer in (pool.account(limited).respond(), pool.account(limited).chat()):
+        assert (answer.status, answer.error) == (429, expected)
+    found = chunks(pool.account(limited).chat(stream=True))
+    assert [chunk["error"] for chunk in found if "error" in chunk] == [expected]
+
+
 # --- H3: what comes after a refreshed token is judged like anything else --------------------------
 
 
