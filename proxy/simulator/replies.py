@@ -24,7 +24,8 @@ class Ok:
     `deltas` None streams the words of `text`; a number streams that many generated pieces, each padded to
     `delta_bytes`. `burst` events go out per write, `torn` cuts the writes into pieces of that many bytes.
     A request that ends with a compaction trigger is answered with a compaction item instead of text, and one
-    that must call image_generation with an image, unless `image` is off.
+    that must call image_generation with an image, unless `image` is off. With `done_marker` the stream says
+    [DONE], also where it has not completed.
     """
 
     text: str = "Hello from the simulator."

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from proxy.simulator import Fail, FailEvent, Ok
+from proxy.simulator import Fail, FailEvent, Ok, Silence
 from tests.accounts.signing_in import exchanges, redirect_after
 from tests.e2e.server import until
 from tests.e2e.test_adding_accounts import Person, come_back
@@ -395,7 +395,19 @@ def test_h4_a_done_is_an_end_like_any_other(pool: Pool) -> None:
     begun = stream(created(), text("hi"))
     assert isinstance(begun, Fail)
     member = pool.account(Fail(200, f"{begun.body}{end}{late.body}", content_type="text/event-stream"))
-    assert "TRAILING" not in json.dumps(chunks(member.chat(stream=True)))
+    found = chunks(member.chat(stream=True))
+    assert "TRAILING" not in json.dumps(found)
+    assert [chunk["error"]["code"] for chunk in found if "error" in chunk] == ["stream_incomplete"]
+    assert member.record("error_code") == "stream_incomplete"
+
+
+def test_h4_a_done_is_the_end_though_the_connection_stays_open(pool: Pool) -> None:
+    left_open = Silence(after=2, stream=Ok(done_marker=True))
+    member = pool.account(left_open, left_open)
+    chat, response = member.chat(stream=True), member.respond()
+    assert [chunk["error"]["code"] for chunk in chunks(chat) if "error" in chunk] == ["stream_incomplete"]
+    assert (response.status, response.error["code"]) == (502, "stream_incomplete")
+    assert member.record("error_code") == "stream_incomplete"
 
 
 def test_h4_what_is_no_call_makes_none(pool: Pool) -> None:
