@@ -367,6 +367,24 @@ def test_h4_calls_are_in_the_order_of_their_indexes(pool: Pool) -> None:
     assert [call["id"] for call in calls] == ["a", "b"]
 
 
+def test_h4_an_index_says_more_than_the_place_in_the_output(pool: Pool) -> None:
+    kind = "response.function_call_arguments.delta"
+    told = [(0, "a", OSLO[:5]), (1, "b", ROME[:5]), (0, "a", OSLO[5:]), (1, "b", ROME[5:])]
+    events = [
+        {
+            "type": kind,
+            "index": index,
+            "output_index": 0,
+            "call_id": call,
+            "name": "get_weather",
+            "delta": part,
+        }
+        for index, call, part in told
+    ]
+    found = chunks(pool.account(stream(created(), *events, completed())).chat(stream=True))
+    assert arguments_in(found) == {0: OSLO, 1: ROME}
+
+
 @pytest.mark.parametrize(
     ("reason", "finish"), [("max_output_tokens", "length"), ("content_filter", "content_filter")]
 )
