@@ -9,8 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from proxy.simulator import Fail, FailEvent, Ok
+from proxy.simulator import Fail, FailEvent, Ok, RefreshRefused
 from tests.accounts.signing_in import exchanges, redirect_after
+from tests.e2e.asking import turn
 from tests.e2e.server import until
 from tests.e2e.test_adding_accounts import Person, come_back
 from tests.register.pool import (
@@ -252,6 +253,37 @@ def test_h3_a_second_401_reaches_the_client_and_costs_one_refresh(pool: Pool) ->
     assert len(member.asked) == 2
     # The account is none the worse for it.
     assert member.chat().status == 200
+
+
+def test_h3_for_codex_a_second_401_is_nobody_there(pool: Pool) -> None:
+    member = refreshed(pool, Fail.unauthorized())
+    answer = member.send("POST", NATIVE, turn())
+    assert (answer.status, answer.error["code"]) == (503, "no_accounts")
+    assert len(member.asked) == 2
+
+
+def test_h3_a_second_401_is_an_error_of_the_account_and_leaves_it_active(pool: Pool) -> None:
+    member = pool.unrefreshed()
+    member.account.default = Fail.unauthorized()
+    pair = pool.together(member, pool.account())
+    for number in range(3):
+        assert pair.respond(input=f"conversation {number}").status == 200
+    assert pair.respond_with({"x-request-id": "rid-after"}, input="another").status == 200
+    until(lambda: pair.record("request_id") == "rid-after", 30, "it is on record")
+    (passed_over,) = pair.record("routing")["passed_over"]
+    assert (passed_over["account_id"], passed_over["reason"]) == (member.id, "cooling down after errors")
+    assert member.state("active")[2] == ""
+
+
+def test_h3_a_sign_in_that_is_over_is_the_account_s_and_the_next_one_serves(pool: Pool) -> None:
+    over = refreshed(pool, Ok())
+    over.account.script_refresh(RefreshRefused.expired())
+    other = pool.account()
+    pair = pool.together(over, other)
+    assert pair.chat().status == 200
+    assert over.state("reauth_required")[2] != ""
+    assert [attempt["account_id"] for attempt in pair.record("attempts")] == [over.id, other.id]
+    assert (len(over.asked), len(other.asked)) == (1, 1)
 
 
 def test_h3_a_limit_in_the_first_event_behind_a_401_is_the_account_s(pool: Pool) -> None:
