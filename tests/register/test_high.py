@@ -121,6 +121,8 @@ def test_h1_a_second_start_ends_the_own_sign_in_only(pool: Pool) -> None:
         (None, "usage_limit_reached", 429),
         ("invalid_request_error", "", 400),
         ("context_length_exceeded", "invalid_request_error", 400),
+        ("rate_limit_error", "", 429),
+        ("server_is_overloaded", "server_error", 503),
         ("upstream_error", "server_error", 502),
         ("something_new", "", 502),
     ],
@@ -147,11 +149,23 @@ def test_h2_a_status_of_upstream_is_kept(pool: Pool, status: int) -> None:
         assert member.send("POST", path, body).status == status, path
 
 
-def test_h2_a_gateway_s_502_has_the_status_of_its_code_in_a_chat(pool: Pool) -> None:
-    for code, status in (("rate_limit_exceeded", 429), ("invalid_request_error", 400), ("c", 502)):
-        member = pool.account()
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+def test_h2_a_gateway_s_502_has_the_status_of_its_code_on_v1(pool: Pool, path: str) -> None:
+    member = pool.account()
+    ask = member.chat if path == CHAT else member.respond
+    for code, status in (("c", 502), ("invalid_request_error", 400), ("rate_limit_exceeded", 429)):
         member.account.default = Fail(502, {"error": {"message": "x", "type": "t", "code": code}})
-        assert (member.chat().status, code) == (status, code)
+        assert (ask().status, code) == (status, code)
+
+
+def test_h2_a_plan_without_the_model_s_use_is_a_limit_whatever_its_status(pool: Pool) -> None:
+    error = {"message": "x", "type": "invalid_request_error", "code": "usage_not_included"}
+    answer = pool.account(Fail(403, {"error": error})).chat()
+    assert (answer.status, answer.error["code"], answer.error["type"]) == (
+        429,
+        "usage_not_included",
+        "usage_limit_reached",
+    )
 
 
 def test_h2_the_error_object_is_kept_and_the_pool_s_limits_go_along(pool: Pool) -> None:

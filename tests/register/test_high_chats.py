@@ -116,7 +116,8 @@ def test_h4_an_index_says_more_than_the_place_in_the_output(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "finish"), [("max_output_tokens", "length"), ("content_filter", "content_filter")]
+    ("reason", "finish"),
+    [("max_output_tokens", "length"), ("content_filter", "content_filter"), ("something_new", "length")],
 )
 def test_h4_an_answer_that_was_cut_off_says_so_even_with_a_call(pool: Pool, reason: str, finish: str) -> None:
     end = completed("incomplete", incomplete_details={"reason": reason})

@@ -131,16 +131,29 @@ def test_m2_a_wrong_key_is_told_as_openai_tells_it(pool: Pool) -> None:
 # --- M3: only a bad file is the operator's mistake ------------------------------------------------
 
 
+def sent_file(content: bytes, name: str = "auth_json") -> Any:
+    return browser().post("/api/accounts/import", {name: SimpleUploadedFile("auth.json", content)})
+
+
 def imported(content: bytes, name: str = "auth_json") -> tuple[int, str]:
-    fields = {name: SimpleUploadedFile("auth.json", content)}
-    answer = browser().post("/api/accounts/import", fields)
+    answer = sent_file(content, name)
     return answer.status_code, answer.json().get("error", {}).get("code", "")
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[]", b"{}", b'{"tokens":{}}'])
-def test_m3_a_bad_file_is_a_bad_request(content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty"),
+        (b"\xff\xfe\x00", "not text"),
+        (b"[]", "must be a JSON object"),
+        (b"{}", "has no tokens"),
+        (b'{"tokens":{}}', "has no tokens.id_token"),
+    ],
+)
+def test_m3_a_bad_file_is_a_bad_request_that_says_what_is_wrong(content: bytes, told: str) -> None:
     assert imported(content) == (400, "invalid_auth_json")
+    assert told in sent_file(content).json()["error"]["message"]
     assert imported(content, "another_field") == (422, "validation_error")
     assert not Account.objects.exists()
 
