@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import IO, Any
 
 from django import forms
@@ -105,15 +106,14 @@ def backup_page(request: HttpRequest) -> HttpResponseBase:
 
 def _download(passphrase: str, *, with_requests: bool) -> HttpResponse | StreamingHttpResponse:
     """Made whole first: a slow download must not hold a transaction open, and a failure can still be told."""
-    # Without a name, gone at the latest with this process; what is in it is encrypted already.
-    file = tempfile.TemporaryFile(dir=settings.DATA_DIR)  # noqa: SIM115 - the response closes it
-    try:
+    with ExitStack() as on_failure:
+        # Without a name, gone at the latest with this process; what is in it is encrypted already.
+        file = on_failure.enter_context(tempfile.TemporaryFile(dir=settings.DATA_DIR))
         backup_write(file, passphrase=passphrase, with_requests=with_requests)
         size = file.tell()
         file.seek(0)
-    except BaseException:
-        file.close()
-        raise
+        # From here on the response closes it.
+        on_failure.pop_all()
     name = f"codexproxy-{timezone.now():%Y%m%d-%H%M%S}.backup"
     return StreamingHttpResponse(
         _Download(file),

@@ -135,7 +135,7 @@ def database() -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme in ("sqlite", "sqlite3"):
         path = unquote(url.split("://", 1)[1])
-        if path.strip("/") in (":memory:", ""):
+        if _is_in_memory(path):
             return _sqlite(_memory_database())
         # sqlite:///relative.db and sqlite:////absolute.db, as other tools write them
         return _sqlite(path[1:] if path.startswith("/") else path)
@@ -146,6 +146,11 @@ def database() -> dict[str, Any]:
     raise SettingError(
         f"{PREFIX}DATABASE_URL must begin with sqlite:// or postgresql://, not {parts.scheme or url!r}"
     )
+
+
+def _is_in_memory(path: str) -> bool:
+    """In each of SQLite's spellings: bare, with a query, as a `file:` address, or with no path at all."""
+    return not path.strip("/") or ":memory:" in path or "mode=memory" in path
 
 
 def _sqlite(name: str) -> dict[str, Any]:

@@ -102,6 +102,8 @@ async def _until_judged(reader: Reader, blocks: AsyncIterator[bytes]) -> bytes:
         first = reader.feed(block)
         if reader.judged or reader.failure is not None:
             return first
+        if reader.is_cut_short:
+            break
     return reader.end()
 
 

@@ -57,18 +57,10 @@ async def _relay(served: Served, sink: Sink, record: Record) -> UpstreamError | 
     """Forward until the end; what broke, if something did."""
     stream = served.stream
     try:
+        await _pass_on(served, sink, record)
         if stream.terminal:
             await _to_the_end(served, sink)
             return None
-        async for block in served.rest:
-            passed = stream.feed(block)
-            if passed:
-                if sink.is_stream:
-                    record.pieces_sent += passed.count(_PIECE)
-                await sink.write(passed)
-            if stream.terminal:
-                await _to_the_end(served, sink)
-                return None
     except TransportFailed as failure:
         if stream.terminal:
             return None
@@ -76,8 +68,23 @@ async def _relay(served: Served, sink: Sink, record: Record) -> UpstreamError | 
             return broken(failure)
     except EventTooLarge as error:
         return UpstreamError(None, server_error("stream_event_too_large", str(error)))
-    message = "Upstream closed the stream before the answer was complete."
+    message = "Upstream ended the stream before the answer was complete."
     return UpstreamError(None, server_error("stream_incomplete", message))
+
+
+async def _pass_on(served: Served, sink: Sink, record: Record) -> None:
+    """What comes, as it comes, until it is over."""
+    stream = served.stream
+    if stream.is_over:
+        return
+    async for block in served.rest:
+        passed = stream.feed(block)
+        if passed:
+            if sink.is_stream:
+                record.pieces_sent += passed.count(_PIECE)
+            await sink.write(passed)
+        if stream.is_over:
+            return
 
 
 async def _to_the_end(served: Served, sink: Sink) -> None:

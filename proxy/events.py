@@ -18,6 +18,9 @@ ACTIVE_LIMIT = "x-codex-active-limit"
 FAILURES = frozenset({"response.failed", "error"})
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 
+# What some streams end with; no event object.
+END_MARKER = b"[DONE]"
+
 KEEP_ALIVE_NATIVE = b'data: {"type":"codex.keepalive"}\n\n'
 KEEP_ALIVE_COMMENT = b": keep-alive\n\n"
 

@@ -5,6 +5,7 @@ This is the one table; HTTP and websocket, first events and later ones all ask i
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -195,6 +196,12 @@ def reset_of(error: Mapping[str, Any], now: float) -> float | None:
     return None
 
 
+def told_reset(error: Mapping[str, Any]) -> dict[str, int]:
+    """When a limit ends in upstream's own words, as the whole seconds that Codex reads."""
+    found = {name: _number(error.get(name)) for name in ("resets_at", "resets_in_seconds")}
+    return {name: int(value) for name, value in found.items() if value is not None}
+
+
 def hint_s(message: object) -> float | None:
     """Seconds of "try again in 1h2m3s", "… in 1.5s", "… in 500 ms"."""
     found = _HINT.search(message) if isinstance(message, str) else None
@@ -205,14 +212,13 @@ def hint_s(message: object) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    return float(value) if isinstance(value, (int, float)) and value == value else None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _later(now: float, seconds: float | None) -> float | None:

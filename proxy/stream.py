@@ -14,6 +14,7 @@ import msgspec
 
 from proxy import limits
 from proxy.events import (
+    END_MARKER,
     FAILURES,
     PREAMBLE,
     RATE_LIMITS,
@@ -39,6 +40,7 @@ _NEEDLES = (
     b"response.incomplete",
     b"codex.rate_limits",
     b'"error"',
+    b"[DONE]",
 )
 
 
@@ -60,7 +62,7 @@ class Reader(ABC):
     # The statuses that promise an answer; any other is a refusal.
     answers = range(200, 201)
     # What is said of an answer that ended unjudged.
-    unjudged = "Upstream closed the stream before the answer began."
+    unjudged = "Upstream ended the stream before the answer began."
 
     def __init__(self) -> None:
         self.judged = False
@@ -69,6 +71,8 @@ class Reader(ABC):
         # Everything up to and with the judged failure, should it be the client's own business.
         self.failed_events = b""
         self.terminal = ""
+        # Upstream ended its stream in so many words, and before a terminal event: nothing after it counts.
+        self.is_cut_short = False
         self.error: dict[str, Any] = {}
         self.error_status: int | None = None
         # The limit for one model that the failure is about.
@@ -77,6 +81,11 @@ class Reader(ABC):
         self.model = ""
         self.service_tier = ""
         self.usage: Usage | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to wait for more would be in vain: some upstreams leave their connection open."""
+        return bool(self.terminal) or self.is_cut_short
 
     @abstractmethod
     def feed(self, block: bytes) -> bytes:
@@ -108,7 +117,7 @@ class EventStream(Reader):
         Raises EventTooLarge.
         """
         complete = self._splitter.feed(block)
-        if not complete:
+        if not complete or self.is_cut_short:
             return b""
         if not self.judged:
             return self._judge(complete)
@@ -126,6 +135,8 @@ class EventStream(Reader):
             kind = event_type(event_data(event))
             if not kind or kind in PREAMBLE or kind.startswith(VENDOR_PREFIX):
                 self._held += self._look_into(event, kind)
+                if self.is_cut_short:
+                    return b""
                 continue
             self.judged = True
             if kind in FAILURES:
@@ -155,12 +166,18 @@ class EventStream(Reader):
             event = complete[start:end]
             passed += complete[done:start]
             passed += self._look_into(event, event_type(event_data(event)))
+            if self.is_cut_short:
+                return bytes(passed)
             done = end
             found = _interesting(complete, done)
         return bytes(passed + complete[done:])
 
     def _look_into(self, event: bytes, kind: str) -> bytes:
         """Learn from one event; returns what the client gets for it."""
+        if not kind and not self.terminal and event_data(event).strip() == END_MARKER:
+            self.is_cut_short = True
+        if self.is_cut_short:
+            return b""
         if kind == RATE_LIMITS:
             return self._rewritten(event)
         if kind == "response.created" or kind in TERMINAL:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from proxy.errors import Surfaced
-from proxy.outcomes import LIMIT_CODES, UpstreamError, status_for
+from proxy.outcomes import LIMIT_CODES, UpstreamError, status_for, told_reset
 from proxy.routing import PassedOver, Refusal
 
 USAGE_LIMIT = "usage_limit_reached"
@@ -37,6 +38,7 @@ def surfaced(error: UpstreamError, passed_over: tuple[PassedOver, ...], *, nativ
 
 
 _NAMED = ("code", "message", "type", "param")
+_RESETS = ("resets_at", "resets_in_seconds")
 
 
 def is_limit(error: UpstreamError) -> bool:
@@ -48,16 +50,25 @@ def usage_limit(
 ) -> Surfaced:
     """429 in the only form that Codex reads as final: the exact type, and an integer `resets_at`.
 
+    That is when the first account returns; where nothing of the pool is known, what upstream has said.
     No Retry-After: it would make Codex wait and ask again.
     """
     refusal = Refusal(passed_over)
-    extra: dict[str, Any] = dict(error.error) if error else {}
+    told: Mapping[str, Any] = error.error if error else {}
     message = (error.message if error else "") or "The usage limit has been reached."
-    for name in (*_NAMED, "resets_in_seconds", "resets_at"):
-        extra.pop(name, None)
+    extra = {key: value for key, value in told.items() if key not in (*_NAMED, *_RESETS)}
     if refusal.earliest_return is not None:
         extra["resets_at"] = int(refusal.earliest_return)
-    return Surfaced(429, code=code, message=message + reasons(passed_over), type=USAGE_LIMIT, extra=extra)
+    else:
+        extra |= told_reset(told)
+    return Surfaced(
+        429,
+        code=code,
+        message=message + reasons(passed_over),
+        type=USAGE_LIMIT,
+        param=_text(told.get("param")) or None,
+        extra=extra,
+    )
 
 
 def nobody(refusal: Refusal) -> Surfaced:

@@ -60,7 +60,7 @@ class WholeBody(Reader):
 class FoldedCompaction(Reader):
     """The events of a turn that ends with a compaction trigger, made into the compact endpoint's answer."""
 
-    unjudged = "Upstream closed the stream before the compaction was complete."
+    unjudged = "Upstream ended the stream before the compaction was complete."
 
     def __init__(self, on_rate_limits: OnRateLimits) -> None:
         super().__init__()
@@ -72,6 +72,7 @@ class FoldedCompaction(Reader):
             return b""
         stream = self._stream
         self._assembly.feed(stream.feed(block))
+        self.is_cut_short = stream.is_cut_short
         if stream.failure is not None or stream.terminal in ("response.failed", "error"):
             self.failure, self.error_status = stream.failure or stream.error, stream.error_status
             self.error_limit_id = stream.error_limit_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,31 +21,41 @@ def make_jwt(claims: dict[str, Any] | None = None) -> str:
     return f"{part({'alg': 'none'})}.{part(claims or {})}.c2ln"
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose a sign-in is, as its claims tell."""
+
+    email: str | None = "ann@example.com"
+    account_id: str | None = "acc-1"
+    plan: str | None = "plus"
+    user_id: str | None = None
+    workspace_id: str | None = None
+
+    def claims(self) -> dict[str, Any]:
+        told = {
+            "chatgpt_account_id": self.account_id,
+            "chatgpt_plan_type": self.plan,
+            "chatgpt_user_id": self.user_id,
+            "workspace_id": self.workspace_id,
+        }
+        return {"email": self.email, AUTH_CLAIM: {name: value for name, value in told.items() if value}}
+
+
 def make_auth_json(
     *,
-    email: str | None = "ann@example.com",
-    account_id: str | None = "acc-1",
-    plan: str | None = "plus",
-    user_id: str | None = None,
-    workspace_id: str | None = None,
     expires_at: datetime | None = None,
     last_refresh: str | None = "2026-11-19T10:00:00.123456789Z",
     tokens: dict[str, Any] | None = None,
+    **identity: str | None,
 ) -> dict[str, Any]:
-    """As Codex CLI writes it; `tokens` replaces single tokens."""
-    auth = {
-        "chatgpt_account_id": account_id,
-        "chatgpt_plan_type": plan,
-        "chatgpt_user_id": user_id,
-        "workspace_id": workspace_id,
-    }
-    claims = {"email": email, AUTH_CLAIM: {name: value for name, value in auth.items() if value}}
+    """As Codex CLI writes it; `tokens` replaces single tokens, `identity` are the fields of Identity."""
+    who = Identity(**identity)
     ends = (expires_at or NOW + timedelta(days=10)).timestamp()
     own = {
-        "id_token": make_jwt(claims | {"exp": ends}),
-        "access_token": make_jwt({"exp": ends, "nonce": f"access of {email}"}),
-        "refresh_token": f"rt-{email}",
-        "account_id": account_id,
+        "id_token": make_jwt(who.claims() | {"exp": ends}),
+        "access_token": make_jwt({"exp": ends, "nonce": f"access of {who.email}"}),
+        "refresh_token": f"rt-{who.email}",
+        "account_id": who.account_id,
     }
     return {"OPENAI_API_KEY": None, "tokens": own | (tokens or {}), "last_refresh": last_refresh}
 

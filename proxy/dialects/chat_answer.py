@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 
 from proxy.dialects.tool_calls import Fragment, ToolCalls
-from proxy.events import FAILURES, TERMINAL, UNREADABLE
+from proxy.events import END_MARKER, FAILURES, TERMINAL, UNREADABLE
 from proxy.sse import event_data, split_events
 
 DONE = b"data: [DONE]\n\n"
-_END_MARKER = b"[DONE]"
 _CONTENT = b"response.output_text.delta"
 _REASONING = "response.reasoning_summary_text.delta"
 _DELTA_FIELDS = {
@@ -97,7 +96,7 @@ class ChatAnswer:
         return bytes(chunks)
 
     def _chunks(self, data: bytes) -> bytes:
-        if data == _END_MARKER:
+        if data == END_MARKER:
             # Nobody has said that the answer is complete.
             self.failed = True
             return b""

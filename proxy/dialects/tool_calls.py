@@ -22,6 +22,11 @@ class ToolCall:
     # What a finished item said of the whole text; told at the end as far as it is missing.
     snapshot: str = ""
     is_announced: bool = False
+    # The index that upstream gave, if it gave one.
+    number: int | None = None
+
+    def may_be(self, number: int | None) -> bool:
+        return number is None or self.number in (None, number)
 
     @property
     def text(self) -> str:
@@ -115,12 +120,15 @@ class ToolCalls:
         return [_fragment(call, rest)] if rest or not call.is_announced else []
 
     def _call(self, said: _Said) -> ToolCall:
-        call = next((self._by_alias[alias] for alias in said.aliases if alias in self._by_alias), None)
+        known = (self._by_alias[alias] for alias in said.aliases if alias in self._by_alias)
+        # Upstream may give every call the same place in the output: an index that differs says more.
+        call = next((call for call in known if call.may_be(said.index)), None)
         if call is None and not said.aliases and self._last is not None:
             call = self._last
         if call is None:
             call = ToolCall(self._free_index() if said.index is None else said.index)
             self._calls.append(call)
+        call.number = said.index if call.number is None else call.number
         for alias in said.aliases:
             self._by_alias.setdefault(alias, call)
         self._last = call

@@ -26,7 +26,8 @@ class Ok:
     With `empty_output` the last event lacks the output, which only the items before it tell.
     `together`: over websockets a turn waits before its first event until so many like it have begun.
     A request that ends with a compaction trigger is answered with a compaction item instead of text, and one
-    that must call image_generation with an image, unless `image` is off.
+    that must call image_generation with an image, unless `image` is off. With `done_marker` the stream says
+    [DONE], also where it has not completed.
     """
 
     text: str = "Hello from the simulator."

@@ -112,7 +112,7 @@ async def _stream(exchange: Exchange, account: SimAccount, turn: Turn, model: st
     if not await _write_deltas(exchange, turn, serial):
         return exchange.mark_left()
     closing = [stamped(block, serial, now) for block in turn.closing]
-    if turn.finished and turn.stream.done_marker:
+    if turn.stream.done_marker:
         closing.append(b"data: [DONE]\n\n")
     if closing:
         await _write(exchange, turn, b"".join(closing))

@@ -67,7 +67,7 @@ CASES: list[tuple[str, Reply, type[openai.APIStatusError], int, str]] = [
     ("an overload in the stream", FailEvent.overloaded(), FAILED, 503, "overloaded"),
     ("a failure in the stream", FailEvent.server_error(), FAILED, 502, "The server had an error"),
     ("a stream that breaks at once", Cut(after=0), FAILED, 503, "connection to upstream broke"),
-    ("a stream that ends at once", EndOfStream(after=0), FAILED, 502, "closed the stream"),
+    ("a stream that ends at once", EndOfStream(after=0), FAILED, 502, "ended the stream"),
     ("a connection that breaks", Disconnect(), FAILED, 503, "connection to upstream broke"),
 ]
 

@@ -90,6 +90,8 @@ def test_a_database_in_memory_is_one_for_all(sim: Simulator, serve: Start) -> No
     until(lambda: ask(server).status == 200, 10, "the account serves")
     assert [answer.status for answer in at_once(10, lambda number: ask(server))] == [200] * 10
     assert server.query("SELECT count(*) FROM accounts_account") == [(0,)]
+    # Only a clean end takes the file away.
+    assert server.stop() == 0
 
 
 def test_a_second_start_is_quick(sim: Simulator, serve: Start) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -80,7 +81,6 @@ def loaded(
     """Clients that ask again and again, while the block runs; at its end each finishes its request."""
     load = Load()
     over = threading.Event()
-    failures: list[BaseException] = []
 
     def client(name: int) -> None:
         number = 0
@@ -94,24 +94,18 @@ def loaded(
                 load.ended.append(Ended(request_id, outcome, status, began, time.monotonic()))
                 over.wait(pause_s if outcome != "broken" else 0.1)
 
-    def guarded(name: int) -> None:
-        try:
-            client(name)
-        except BaseException as failure:  # noqa: BLE001 - raised again in the test's own thread
-            failures.append(failure)
-
-    threads = [threading.Thread(target=guarded, args=(name,), daemon=True) for name in range(clients)]
-    for thread in threads:
-        thread.start()
+    threads = ThreadPoolExecutor(clients)
+    asking = [threads.submit(client, name) for name in range(clients)]
     try:
         yield load
     finally:
         over.set()
-        for thread in threads:
-            thread.join(CLIENT_TIMEOUT_S + 10)
-    assert not any(thread.is_alive() for thread in threads), "a client hangs"
-    if failures:
-        raise failures[0]
+        ended, hanging = wait(asking, CLIENT_TIMEOUT_S + 10)
+        threads.shutdown(wait=False)
+    assert not hanging, "a client hangs"
+    for each in ended:
+        # What failed in a client fails the test.
+        each.result()
 
 
 def recorded(server: Server) -> Counter[str]:

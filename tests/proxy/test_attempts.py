@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -46,6 +48,21 @@ async def test_it_works() -> None:
     assert plane.candidate("a").in_flight == 1
     await served.close()
     assert plane.candidate("a").in_flight == 0
+
+
+async def test_an_upstream_that_is_done_before_it_began_is_not_waited_for() -> None:
+    class LeftOpen(FakeResponse):
+        async def blocks(self) -> AsyncIterator[bytes]:
+            yield CREATED + b"data: [DONE]\n\n"
+            await asyncio.Event().wait()
+
+    plane = DataPlane(view("a"), view("b"), script={"a": [LeftOpen()]})
+    async with asyncio.timeout(60):
+        turn = await plane.serve()
+    assert [(attempt.account_id, attempt.code) for attempt in turn.record.attempts] == [
+        ("a", "stream_incomplete"),
+        ("b", None),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ async def test_a_limit_is_told_and_no_other_account_is_asked() -> None:
     [
         ([refusal(400, {"code": "model_not_found", "message": "no such model"})], "no such model"),
         ([unreachable()], "connection refused"),
-        ([ok(CREATED)], "closed the stream"),
+        ([ok(CREATED)], "ended the stream"),
     ],
 )
 async def test_what_went_wrong_is_told_in_upstream_s_words(answers: list[Any], words: str) -> None:

@@ -94,6 +94,36 @@ def test_a_late_failure_is_learned_and_passed_on() -> None:
     assert stream.error["code"] == "usage_limit_reached"
 
 
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("rest", [DELTA + COMPLETED, FAILED, LIMITS, DONE, b""])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_a_done_before_the_terminal_event_is_the_end_and_nothing_behind_it_counts(
+    rest: bytes, line_end: bytes
+) -> None:
+    def told(events: bytes) -> bytes:
+        return events.replace(b"\n", line_end)
+
+    stream = EventStream(unchanged)
+    assert stream.feed(told(DELTA + DELTA + DONE + rest)) == told(DELTA + DELTA)
+    assert stream.feed(told(COMPLETED)) == b""
+    assert (stream.is_cut_short, stream.is_over, stream.terminal, stream.error) == (True, True, "", {})
+
+
+def test_a_done_before_any_answer_judges_nothing() -> None:
+    stream = EventStream(unchanged)
+    assert stream.feed(CREATED + DONE + DELTA) == b""
+    assert (stream.is_cut_short, stream.judged) == (True, False)
+
+
+def test_a_done_in_a_text_or_behind_the_terminal_event_is_no_end() -> None:
+    stream = EventStream(unchanged)
+    words = b'data: {"type":"response.output_text.delta","delta":"[DONE]"}\n\n'
+    assert stream.feed(words) + stream.feed(words + COMPLETED + DONE) == words * 2 + COMPLETED + DONE
+    assert (stream.is_cut_short, stream.terminal) == (False, "response.completed")
+
+
 @given(st.lists(st.integers(0, 1000), max_size=10))
 def test_any_split_of_the_bytes_passes_the_same_bytes(cuts: list[int]) -> None:
     whole = CREATED + DELTA + DELTA + COMPLETED + b"data: [DONE]\n\n"

@@ -23,6 +23,26 @@ def test_a_limit_is_told_in_the_form_that_codex_reads_as_final() -> None:
     assert not answer.headers
 
 
+def test_where_the_pool_knows_no_return_upstream_s_own_is_told_in_whole_seconds() -> None:
+    told = {
+        "code": "usage_limit_reached",
+        "message": "No more.",
+        "resets_at": "1700000060.7",
+        "param": "model",
+    }
+    answer = surfaced(UpstreamError(None, told | {"resets_in_seconds": 61.2}), (), native=False).error()
+    assert (answer["resets_at"], answer["resets_in_seconds"]) == (1_700_000_060, 61)
+    assert answer["param"] == "model"
+    replaced = surfaced(UpstreamError(429, told | {"resets_in_seconds": 9}), (LATER,), native=True).error()
+    assert (replaced["resets_at"], "resets_in_seconds" in replaced) == (1_700_000_900, False)
+
+
+@pytest.mark.parametrize("value", [None, True, "soon", float("inf"), float("nan"), 10**400, [1]])
+def test_a_reset_that_is_no_moment_is_not_told(value: object) -> None:
+    told = {"code": "usage_limit_reached", "message": "No more.", "resets_at": value}
+    assert "resets_at" not in surfaced(UpstreamError(None, told), (), native=False).error()
+
+
 @pytest.mark.parametrize(("native", "code"), [(True, "usage_limit_reached"), (False, "insufficient_quota")])
 def test_a_quota_is_told_by_its_own_code_to_clients_that_are_not_codex(native: bool, code: str) -> None:
     error = UpstreamError(429, {"code": "insufficient_quota", "message": "No more."})

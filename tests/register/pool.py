@@ -61,13 +61,24 @@ class Pool:
         self._number += 1
         return self.sim.add_account(f"acc{self._number}")
 
+    def together(self, first: Member, *others: Member) -> Member:
+        """The first with a key that reaches the others too, which are asked only when it cannot serve."""
+        path = f"/api/accounts/{first.id}/routing-policy"
+        routing = self.send("PUT", path, {"routingPolicy": "burn_first"})
+        assert routing.status == 200, routing.body
+        return self._with_key(first.account, first.id, *(other.id for other in others))
+
     def _member(self, account: SimAccount, account_id: str, replies: tuple[Reply, ...]) -> Member:
-        fields = {"name": account.id, "assignedAccountIds": [account_id]}
+        member = self._with_key(account, account_id)
+        account.script(*replies)
+        return member
+
+    def _with_key(self, account: SimAccount, account_id: str, *others: str) -> Member:
+        fields = {"name": account.id, "assignedAccountIds": [account_id, *others]}
         made = self.send("POST", "/api/api-keys/", fields)
         assert made.status == 200, made.body
         member = Member(self, account, account_id, made.json())
-        until(lambda: member.send("GET", "/v1/models").status == 200, 10, "the key is known")
-        account.script(*replies)
+        until(lambda: member.send("GET", "/v1/models").status == 200, 30, "the key is known")
         return member
 
 
@@ -109,7 +120,8 @@ class Member:
         sql = f"SELECT {column} FROM requestlogs_requestrecord WHERE api_key_id = ? ORDER BY id DESC"
         rows = until(lambda: self._pool.server.query(sql, self._key_id), 10, "the record is written")
         # SQLite keeps JSON as text.
-        return json.loads(rows[0][0]) if column == "attempts" and isinstance(rows[0][0], str) else rows[0][0]
+        is_json = column in ("attempts", "routing") and isinstance(rows[0][0], str)
+        return json.loads(rows[0][0]) if is_json else rows[0][0]
 
 
 def stream(*events: dict[str, Any], done: bool = False) -> Reply:

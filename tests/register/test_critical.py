@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from proxy.simulator import Simulator, running
 from tests.e2e.asking import at_once, send, upload
-from tests.e2e.server import Server, until
+from tests.e2e.server import Server, family, until
 
 # --- C1: a database in memory is one for all ------------------------------------------------------
 
@@ -30,6 +31,9 @@ def in_memory(tmp_path: Path) -> Iterator[tuple[Simulator, Server]]:
         server = Server(tmp_path / "served", environment)
         try:
             yield sim, server.start()
+            if server.process is not None and server.process.poll() is None:
+                # Only a clean end takes the file away.
+                assert server.stop() == 0, server.log
         finally:
             server.kill()
 
@@ -56,6 +60,61 @@ def test_c1_what_one_connection_writes_all_others_see(in_memory: tuple[Simulator
     assert not any(
         words in server.log for words in ("no such table", "database is locked", "table is locked")
     )
+
+
+def files_in_memory(server: Server) -> set[Path]:
+    """The databases of a server that is one for all that it holds open."""
+    opened = (Path(f"/proc/{pid}/fd") for pid in family(server.pid))
+    targets = {os.readlink(file) for folder in opened for file in folder.iterdir() if file.is_symlink()}
+    return {Path(target) for target in targets if target.endswith("/memory.sqlite3")}
+
+
+def test_c1_the_private_file_is_gone_at_the_end(in_memory: tuple[Simulator, Server]) -> None:
+    _, server = in_memory
+    (file,) = until(lambda: files_in_memory(server), 10, "it holds its database open")
+    assert file.parent.stat().st_mode & 0o077 == 0
+    assert server.stop() == 0, server.log
+    assert not file.parent.exists()
+
+
+LOOK = """
+import json, threading
+from django.db import connection, connections
+
+def asked(*statements):
+    with connection.cursor() as cursor:
+        return [cursor.execute(statement).fetchone() for statement in statements]
+
+def look():
+    found.extend(asked("SELECT word FROM told", "PRAGMA foreign_keys", "PRAGMA synchronous",
+                       "PRAGMA busy_timeout"))
+    connections.close_all()
+
+found = []
+asked("CREATE TABLE told AS SELECT 'seen' AS word")
+another = threading.Thread(target=look)
+another.start()
+another.join()
+print(json.dumps([value for row in found for value in row]))
+"""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://:memory:",
+        "sqlite://",
+        "sqlite://:memory:?cache=shared",
+        "sqlite:///file::memory:?uri=true",
+        "sqlite:///file:x?mode=memory&cache=shared",
+    ],
+)
+def test_c1_however_it_is_written_it_is_one_for_all_threads(tmp_path: Path, url: str) -> None:
+    server = Server(tmp_path / "served", {"CODEXPROXY_DATABASE_URL": url})
+    done = server.manage("shell", "--no-imports", "--command", LOOK)
+    assert done.returncode == 0, done.stderr
+    # Foreign keys are enforced, synchronous is NORMAL, and a lock is waited for.
+    assert json.loads(done.stdout) == ["seen", 1, 1, 5000]
 
 
 # --- C2: the step that writes plans in one way needs no later column ------------------------------

@@ -86,6 +86,7 @@ def test_d4_audio_in_a_chat_is_refused_and_in_a_response_it_is_a_file(pool: Pool
     member = pool.account()
     refused = member.chat(messages=messages)
     assert (refused.status, refused.error["type"]) == (400, "invalid_request_error")
+    assert refused.error["param"] == "messages[0].content[0].type"
     fields = {"model": "gpt-5.5", "messages": messages}
     assert member.send("POST", "/v1/responses", fields).status == 200
     media = {"mp3": "mpeg"}.get(kind, kind)

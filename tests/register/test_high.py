@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from proxy.simulator import Fail, FailEvent, Ok
+from proxy.simulator import Fail, FailEvent, Ok, RefreshRefused
 from tests.accounts.signing_in import exchanges, redirect_after
+from tests.e2e.asking import turn
 from tests.e2e.server import until
 from tests.e2e.test_adding_accounts import Person, come_back
 from tests.register.pool import (
@@ -19,12 +19,7 @@ from tests.register.pool import (
     NATIVE,
     RESPONSES,
     Pool,
-    arguments_in,
     chunks,
-    completed,
-    created,
-    stream,
-    text,
 )
 
 COMPACT = RESPONSES + "/compact"
@@ -126,6 +121,8 @@ def test_h1_a_second_start_ends_the_own_sign_in_only(pool: Pool) -> None:
         (None, "usage_limit_reached", 429),
         ("invalid_request_error", "", 400),
         ("context_length_exceeded", "invalid_request_error", 400),
+        ("rate_limit_error", "", 429),
+        ("server_is_overloaded", "server_error", 503),
         ("upstream_error", "server_error", 502),
         ("something_new", "", 502),
     ],
@@ -152,11 +149,23 @@ def test_h2_a_status_of_upstream_is_kept(pool: Pool, status: int) -> None:
         assert member.send("POST", path, body).status == status, path
 
 
-def test_h2_a_gateway_s_502_has_the_status_of_its_code_in_a_chat(pool: Pool) -> None:
-    for code, status in (("rate_limit_exceeded", 429), ("invalid_request_error", 400), ("c", 502)):
-        member = pool.account()
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+def test_h2_a_gateway_s_502_has_the_status_of_its_code_on_v1(pool: Pool, path: str) -> None:
+    member = pool.account()
+    ask = member.chat if path == CHAT else member.respond
+    for code, status in (("c", 502), ("invalid_request_error", 400), ("rate_limit_exceeded", 429)):
         member.account.default = Fail(502, {"error": {"message": "x", "type": "t", "code": code}})
-        assert (member.chat().status, code) == (status, code)
+        assert (ask().status, code) == (status, code)
+
+
+def test_h2_a_plan_without_the_model_s_use_is_a_limit_whatever_its_status(pool: Pool) -> None:
+    error = {"message": "x", "type": "invalid_request_error", "code": "usage_not_included"}
+    answer = pool.account(Fail(403, {"error": error})).chat()
+    assert (answer.status, answer.error["code"], answer.error["type"]) == (
+        429,
+        "usage_not_included",
+        "usage_limit_reached",
+    )
 
 
 def test_h2_the_error_object_is_kept_and_the_pool_s_limits_go_along(pool: Pool) -> None:
@@ -176,16 +185,16 @@ def test_h2_nobody_to_ask_is_a_503(pool: Pool) -> None:
         assert (answer.status, answer.error["code"]) == (503, "no_accounts")
 
 
-def test_h2_what_is_no_error_object_becomes_one(pool: Pool) -> None:
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+def test_h2_what_is_no_error_object_becomes_one(pool: Pool, path: str) -> None:
     member = pool.account()
+    ask = member.chat if path == CHAT else member.respond
     member.account.default = Fail(403, {"detail": "Forbidden"})
-    answer = member.chat()
-    assert answer.status == 403
-    error = answer.error
-    assert (error["message"], error["type"], error["code"]) == ("Forbidden", "server_error", "upstream_error")
-    member = pool.account()
+    answer = ask()
+    expected = {"message": "Forbidden", "type": "server_error", "code": "upstream_error"}
+    assert (answer.status, answer.error) == (403, expected)
     member.account.default = Fail(503)
-    answer = member.chat()
+    answer = ask()
     assert (answer.status, answer.error["message"]) == (503, "Upstream error: HTTP 503 Service Unavailable")
 
 
@@ -193,6 +202,17 @@ def test_h2_a_failure_behind_output_stays_in_its_stream(pool: Pool) -> None:
     answer = pool.account(FailEvent.rate_limited(after=2)).respond(stream=True)
     assert answer.status == 200
     assert answer.events[-1]["response"]["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_h2_a_limit_behind_output_keeps_its_reset_and_its_param(pool: Pool) -> None:
+    ends_at = int(time.time()) + 3000
+    told = {"code": "rate_limit_exceeded", "message": "m", "resets_at": ends_at, "param": "model"}
+    expected = told | {"type": "usage_limit_reached"}
+    limited = FailEvent(told, after=2)
+    for answer in (pool.account(limited).respond(), pool.account(limited).chat()):
+        assert (answer.status, answer.error) == (429, expected)
+    found = chunks(pool.account(limited).chat(stream=True))
+    assert [chunk["error"] for chunk in found if "error" in chunk] == [expected]
 
 
 # --- H3: what comes after a refreshed token is judged like anything else --------------------------
@@ -249,6 +269,37 @@ def test_h3_a_second_401_reaches_the_client_and_costs_one_refresh(pool: Pool) ->
     assert member.chat().status == 200
 
 
+def test_h3_for_codex_a_second_401_is_nobody_there(pool: Pool) -> None:
+    member = refreshed(pool, Fail.unauthorized())
+    answer = member.send("POST", NATIVE, turn())
+    assert (answer.status, answer.error["code"]) == (503, "no_accounts")
+    assert len(member.asked) == 2
+
+
+def test_h3_a_second_401_is_an_error_of_the_account_and_leaves_it_active(pool: Pool) -> None:
+    member = pool.unrefreshed()
+    member.account.default = Fail.unauthorized()
+    pair = pool.together(member, pool.account())
+    for number in range(3):
+        assert pair.respond(input=f"conversation {number}").status == 200
+    assert pair.respond_with({"x-request-id": "rid-after"}, input="another").status == 200
+    until(lambda: pair.record("request_id") == "rid-after", 30, "it is on record")
+    reasons = {each["account_id"]: each["reason"] for each in pair.record("routing")["passed_over"]}
+    assert reasons[member.id] == "cooling down after errors"
+    assert member.state("active")[2] == ""
+
+
+def test_h3_a_sign_in_that_is_over_is_the_account_s_and_the_next_one_serves(pool: Pool) -> None:
+    over = refreshed(pool, Ok())
+    over.account.script_refresh(RefreshRefused.expired())
+    other = pool.account()
+    pair = pool.together(over, other)
+    assert pair.chat().status == 200
+    assert over.state("reauth_required")[2] != ""
+    assert [attempt["account_id"] for attempt in pair.record("attempts")] == [over.id, other.id]
+    assert (len(over.asked), len(other.asked)) == (1, 1)
+
+
 def test_h3_a_limit_in_the_first_event_behind_a_401_is_the_account_s(pool: Pool) -> None:
     member = refreshed(pool, FailEvent.usage_limit(int(time.time()) + 3000))
     assert member.chat().status == 429
@@ -267,148 +318,3 @@ def test_h3_an_answer_behind_a_401_serves(pool: Pool) -> None:
     refused, served = (call.headers["authorization"] for call in pool.sim.responses(member.account.id))
     assert refused != served
     assert member.record("status") == "success"
-
-
-# --- H4: tool calls are put together as they came -------------------------------------------------
-
-
-def added(index: int, call: str, item: str) -> dict[str, Any]:
-    named = {"type": "function_call", "id": item, "call_id": call, "name": "get_weather", "arguments": ""}
-    return {"type": "response.output_item.added", "output_index": index, "item": named}
-
-
-def fragment(index: int, item: str, delta: str) -> dict[str, Any]:
-    kind = "response.function_call_arguments.delta"
-    return {"type": kind, "item_id": item, "output_index": index, "delta": delta}
-
-
-def finished(index: int, call: str, item: str, arguments: str) -> list[dict[str, Any]]:
-    whole = {"type": "function_call", "id": item, "call_id": call, "name": "get_weather"}
-    kind = "response.function_call_arguments.done"
-    return [
-        {"type": kind, "item_id": item, "output_index": index, "arguments": arguments},
-        {
-            "type": "response.output_item.done",
-            "output_index": index,
-            "item": {**whole, "arguments": arguments},
-        },
-    ]
-
-
-OSLO, ROME = '{"city":"Oslo"}', '{"city":"Rome"}'
-ONE_CALL = [
-    created(),
-    added(0, "call_1", "fc_1"),
-    fragment(0, "fc_1", '{"city":'),
-    fragment(0, "fc_1", '"Oslo"}'),
-    *finished(0, "call_1", "fc_1", OSLO),
-    completed(),
-]
-
-
-def test_h4_arguments_that_upstream_tells_three_times_are_there_once(pool: Pool) -> None:
-    choice = pool.account(stream(*ONE_CALL)).chat().json()["choices"][0]
-    function = {"name": "get_weather", "arguments": OSLO}
-    assert choice["message"]["tool_calls"] == [{"id": "call_1", "type": "function", "function": function}]
-    assert (choice["finish_reason"], choice["message"].get("content")) == ("tool_calls", None)
-
-
-def test_h4_the_fragments_of_a_stream_are_the_same_call(pool: Pool) -> None:
-    found = chunks(pool.account(stream(*ONE_CALL)).chat(stream=True))
-    assert arguments_in(found) == {0: OSLO}
-    assert [chunk["choices"][0]["delta"].get("role") for chunk in found].count("assistant") == 1
-
-
-def test_h4_two_calls_at_once_are_not_mixed(pool: Pool) -> None:
-    events = [
-        created(),
-        added(0, "call_1", "fc_1"),
-        added(1, "call_2", "fc_2"),
-        fragment(1, "fc_2", '{"city":'),
-        fragment(0, "fc_1", '{"city":"Oslo"}'),
-        fragment(1, "fc_2", '"Rome"}'),
-        *finished(1, "call_2", "fc_2", ROME),
-        *finished(0, "call_1", "fc_1", OSLO),
-        completed(),
-    ]
-    assert arguments_in(chunks(pool.account(stream(*events)).chat(stream=True))) == {0: OSLO, 1: ROME}
-    calls = pool.account(stream(*events)).chat().json()["choices"][0]["message"]["tool_calls"]
-    assert [call["id"] for call in calls] == ["call_1", "call_2"]
-
-
-def listed(index: int, call: str, arguments: str) -> dict[str, Any]:
-    return {"index": index, "id": call, "function": {"name": "get_weather", "arguments": arguments}}
-
-
-def test_h4_a_list_of_calls_keeps_every_call(pool: Pool) -> None:
-    told = {"type": "response.tool_calls.delta", "tool_calls": [listed(0, "a", OSLO), listed(1, "b", ROME)]}
-    answer = pool.account(stream(created(), told, completed())).chat()
-    choice = answer.json()["choices"][0]
-    found = [(call["id"], call["function"]["arguments"]) for call in choice["message"]["tool_calls"]]
-    assert (found, choice["finish_reason"]) == ([("a", OSLO), ("b", ROME)], "tool_calls")
-
-
-def test_h4_calls_are_in_the_order_of_their_indexes(pool: Pool) -> None:
-    kind = "response.tool_calls.delta"
-    events = [{"type": kind, "tool_calls": [listed(*call)]} for call in ((1, "b", ROME), (0, "a", OSLO))]
-    answer = pool.account(stream(created(), *events, completed())).chat()
-    calls = answer.json()["choices"][0]["message"]["tool_calls"]
-    assert [call["id"] for call in calls] == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("reason", "finish"), [("max_output_tokens", "length"), ("content_filter", "content_filter")]
-)
-def test_h4_an_answer_that_was_cut_off_says_so_even_with_a_call(pool: Pool, reason: str, finish: str) -> None:
-    end = completed("incomplete", incomplete_details={"reason": reason})
-    events = [created(), added(0, "call_1", "fc_1"), fragment(0, "fc_1", '{"ci'), end]
-    choice = pool.account(stream(*events)).chat().json()["choices"][0]
-    assert choice["finish_reason"] == finish
-    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == '{"ci'
-
-
-def test_h4_nothing_behind_the_end_is_read(pool: Pool) -> None:
-    events = [created(), text("hi"), completed(), text(" TRAILING")]
-    assert pool.account(stream(*events)).chat().json()["choices"][0]["message"]["content"] == "hi"
-    found = chunks(pool.account(stream(*events)).chat(stream=True))
-    assert "TRAILING" not in json.dumps(found)
-
-
-def test_h4_a_done_is_an_end_like_any_other(pool: Pool) -> None:
-    member = pool.account(stream(created(), text("hi"), done=True))
-    found = chunks(member.chat(stream=True))
-    assert [chunk["error"]["code"] for chunk in found if "error" in chunk] == ["stream_incomplete"]
-    assert member.record("error_code") == "stream_incomplete"
-    end, late = "data: [DONE]\n\n", stream(text(" TRAILING"), completed())
-    assert isinstance(late, Fail)
-    begun = stream(created(), text("hi"))
-    assert isinstance(begun, Fail)
-    member = pool.account(Fail(200, f"{begun.body}{end}{late.body}", content_type="text/event-stream"))
-    assert "TRAILING" not in json.dumps(chunks(member.chat(stream=True)))
-
-
-def test_h4_what_is_no_call_makes_none(pool: Pool) -> None:
-    items = [
-        {"type": kind, "id": f"x{place}", "name": "f", "arguments": "{}", "content": []}
-        for place, kind in enumerate(("message", "reasoning", "web_search_call"))
-    ]
-    told = [
-        {"type": f"response.output_item.{what}", "output_index": place, "item": item}
-        for place, item in enumerate(items)
-        for what in ("added", "done")
-    ]
-    choice = pool.account(stream(created(), *told, text("hi"), completed())).chat().json()["choices"][0]
-    assert (choice["message"].get("tool_calls"), choice["finish_reason"]) == (None, "stop")
-
-
-def test_h4_a_failure_without_words_is_told_once(pool: Pool) -> None:
-    failed = {"type": "response.failed", "response": {"id": "resp_1", "status": "failed"}}
-    expected = {"message": "Upstream error", "type": "server_error", "code": "upstream_error"}
-    answer = pool.account(stream(created(), text("hi"), failed)).chat(stream=True)
-    assert [chunk["error"] for chunk in chunks(answer) if "error" in chunk] == [expected]
-    member = pool.account()
-    member.account.default = stream(created(), failed)
-    answer = member.chat()
-    assert (answer.status, answer.json()) == (502, {"error": expected})
-    # A stream of which nothing has come yet still has a status.
-    assert member.chat(stream=True).json() == {"error": expected}

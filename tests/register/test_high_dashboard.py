@@ -6,18 +6,19 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, connections
 
-from proxy.figures import pool_window
 from proxy.models import Settings
-from proxy.pool import candidates_of
-from proxy.selectors import load_snapshot
 from proxy.settings_services import settings_get
+from proxy.simulator import Simulator, Window, Windows, running
 from tests.builders import make_account
 from tests.codexproxy.browsing import browser
+from tests.e2e.server import Server
+from tests.register.pool import Pool
 from usage.services import sample_store
 from usage.windows import Sample, WindowReading
 
@@ -151,11 +152,34 @@ def test_h7_accounts_without_a_reading_add_no_capacity() -> None:
     assert (primary["capacityCredits"], primary["remainingCredits"]) == (225, 135)
     assert primary["remainingPercent"] == 60.0
     assert (secondary["capacityCredits"], secondary["remainingPercent"]) == (0, 0)
-    told_to_clients = pool_window(candidates_of(load_snapshot()), "primary", now)
-    assert told_to_clients is not None and told_to_clients.used_percent == 40
     # The list names all three, and those without a reading as full: that is its contract.
     listed = browser().get("/api/usage/window?window=primary").json()["accounts"]
     assert sorted(row["remainingCredits"] for row in listed) == [135, 225, 1500]
+
+
+def test_h7_clients_are_told_what_is_known_and_no_less(tmp_path: Path) -> None:
+    sim = Simulator()
+    unread = [sim.add_account("unread", plan="plus"), sim.add_account("other", plan="pro")]
+    with running(sim) as upstream:
+        environment = {
+            "CODEXPROXY_UPSTREAM_BASE_URL": f"{upstream.base_url}/backend-api",
+            "CODEXPROXY_AUTH_BASE_URL": upstream.base_url,
+            "CODEXPROXY_USAGE_REFRESH_INTERVAL_S": "0",
+        }
+        server = Server(tmp_path / "served", environment)
+        try:
+            pool = Pool(sim, server.start())
+            server.import_accounts(unread)
+            read = pool.unrefreshed()
+            read.account.windows = Windows(Window(40, 300, int(time.time()) + 9000), None)
+            answer = read.respond()
+            usage = pool.send("GET", "/api/codex/usage").json()
+        finally:
+            server.kill()
+    assert (answer.status, answer.header("x-codex-primary-used-percent")) == (200, "40.0")
+    assert answer.header("x-codex-secondary-used-percent") is None
+    # The unread ones are in the pool all the same: its plan is that of the greatest.
+    assert (usage["plan_type"], usage["rate_limit"]["primary_window"]["used_percent"]) == ("pro", 40)
 
 
 @pytest.mark.django_db

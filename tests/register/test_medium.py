@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError, connections
 from rest_framework import exceptions
@@ -21,13 +24,13 @@ from codexproxy import asgi
 from codexproxy.errors import DashboardError
 from codexproxy.logging import request_id
 from proxy import runtime as runtimes
-from proxy.simulator import RefreshRefused
+from proxy.simulator import RefreshRefused, Simulator, running
 from requestlogs.models import RequestRecord
 from tests.accounts.test_api import to_raise
 from tests.builders import make_account, make_auth_json
 from tests.codexproxy.browsing import browser
-from tests.e2e.server import until
-from tests.register.pool import CHAT, Pool
+from tests.e2e.server import Server, until
+from tests.register.pool import CHAT, Pool, stream, text
 
 # --- M1: a request's id ends with the request -----------------------------------------------------
 
@@ -48,6 +51,13 @@ def test_m1_a_stream_keeps_its_id_to_the_end(pool: Pool) -> None:
     for given in ("rid-first", "rid-second"):
         assert member.respond_with({"x-request-id": given}, stream=True).status == 200
         until(lambda given=given: member.record("request_id") == given, 10, "its record has its id")
+
+
+def test_m1_a_failure_that_upstream_gave_no_id_has_the_request_s(pool: Pool) -> None:
+    member = pool.account(stream(text("hi")), stream(text("hi")))
+    for given in ("rid-failed", "rid-failed-too"):
+        failed = member.respond_with({"x-request-id": given}, stream=True).events[-1]
+        assert (failed["type"], failed["response"]["id"]) == ("response.failed", given)
 
 
 def test_m1_a_line_of_the_log_names_its_own_request(pool: Pool) -> None:
@@ -121,16 +131,29 @@ def test_m2_a_wrong_key_is_told_as_openai_tells_it(pool: Pool) -> None:
 # --- M3: only a bad file is the operator's mistake ------------------------------------------------
 
 
+def sent_file(content: bytes, name: str = "auth_json") -> Any:
+    return browser().post("/api/accounts/import", {name: SimpleUploadedFile("auth.json", content)})
+
+
 def imported(content: bytes, name: str = "auth_json") -> tuple[int, str]:
-    fields = {name: SimpleUploadedFile("auth.json", content)}
-    answer = browser().post("/api/accounts/import", fields)
+    answer = sent_file(content, name)
     return answer.status_code, answer.json().get("error", {}).get("code", "")
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[]", b"{}", b'{"tokens":{}}'])
-def test_m3_a_bad_file_is_a_bad_request(content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty"),
+        (b"\xff\xfe\x00", "not text"),
+        (b"[]", "must be a JSON object"),
+        (b"{}", "has no tokens"),
+        (b'{"tokens":{}}', "has no tokens.id_token"),
+    ],
+)
+def test_m3_a_bad_file_is_a_bad_request_that_says_what_is_wrong(content: bytes, told: str) -> None:
     assert imported(content) == (400, "invalid_auth_json")
+    assert told in sent_file(content).json()["error"]["message"]
     assert imported(content, "another_field") == (422, "validation_error")
     assert not Account.objects.exists()
 
@@ -139,12 +162,15 @@ def test_m3_a_bad_file_is_a_bad_request(content: bytes) -> None:
 @pytest.mark.parametrize(
     "failure", [RuntimeError("secret"), ValueError("secret"), OperationalError("secret")]
 )
-def test_m3_a_failure_of_ours_is_not_a_bad_file(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_m3_a_failure_of_ours_is_not_a_bad_file(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(**given: Any) -> None:
         raise failure
 
     monkeypatch.setattr(services, "account_import", fail)
     assert imported(json.dumps(make_auth_json()).encode()) == (500, "internal_error")
+    assert failure in [record.exc_info[1] for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.django_db
@@ -189,10 +215,23 @@ def database_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(names)]
 
 
+@pytest.fixture
+def sessions_left() -> Callable[[], int]:
+    """How many of the HTTP client's sessions have been opened since, and not closed."""
+
+    def opened() -> set[ClientSession]:
+        # By its exact type: to ask a lazy object of Django for its class would build what it stands for.
+        found = (each for each in gc.get_objects() if type(each) is ClientSession)
+        return {session for session in found if not session.closed}
+
+    before = opened()
+    return lambda: len(opened() - before)
+
+
 @pytest.mark.asyncio
 @pytest.mark.django_db(transaction=True)
 async def test_m4_a_start_that_fails_closes_what_it_opened_and_can_be_tried_again(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, sessions_left: Callable[[], int]
 ) -> None:
     def fail() -> None:
         raise OperationalError("no database yet")
@@ -201,16 +240,18 @@ async def test_m4_a_start_that_fails_closes_what_it_opened_and_can_be_tried_agai
         patch.setattr(runtimes, "remembered_conversations", fail)
         with pytest.raises(OperationalError):
             await asgi.startup()
-    assert database_threads() == []
+    assert (database_threads(), sessions_left()) == ([], 0)
     await asgi.startup(background=False)
-    assert database_threads() != []
+    assert database_threads() != [] and sessions_left() > 0
     await asgi.shutdown()
-    assert database_threads() == []
+    assert (database_threads(), sessions_left()) == ([], 0)
 
 
 @pytest.mark.asyncio
 @pytest.mark.django_db(transaction=True)
-async def test_m4_jobs_that_cannot_start_leave_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_m4_jobs_that_cannot_start_leave_nothing_running(
+    monkeypatch: pytest.MonkeyPatch, sessions_left: Callable[[], int]
+) -> None:
     def fail(*given: Any) -> None:
         raise RuntimeError("no jobs")
 
@@ -218,12 +259,14 @@ async def test_m4_jobs_that_cannot_start_leave_nothing_running(monkeypatch: pyte
         patch.setattr(asgi, "jobs", fail)
         with pytest.raises(RuntimeError, match="no jobs"):
             await asgi.startup()
-    assert database_threads() == []
+    assert (database_threads(), sessions_left()) == ([], 0)
 
 
 @pytest.mark.asyncio
 @pytest.mark.django_db(transaction=True)
-async def test_m4_an_end_that_fails_in_one_place_closes_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_m4_an_end_that_fails_in_one_place_closes_the_rest(
+    monkeypatch: pytest.MonkeyPatch, sessions_left: Callable[[], int]
+) -> None:
     async def fail() -> None:
         raise RuntimeError("cannot flush")
 
@@ -232,7 +275,7 @@ async def test_m4_an_end_that_fails_in_one_place_closes_the_rest(monkeypatch: py
     writer = running.writer._task
     with pytest.raises(RuntimeError, match="cannot flush"):
         await asgi.shutdown()
-    assert database_threads() == []
+    assert (database_threads(), sessions_left()) == ([], 0)
     if writer is not None:
         writer.cancel()
 
@@ -247,6 +290,26 @@ def test_m4_without_collected_files_it_serves_all_the_same(settings: Any, tmp_pa
         assert browser().get("/admin/").status_code == 200
         with closing(browser().get("/static/admin/css/base.css")) as styles:
             assert styles.status_code == 200
+
+
+def test_m4_without_any_file_of_the_dashboard_clients_are_served(tmp_path: Path) -> None:
+    sim = Simulator()
+    with running(sim) as upstream:
+        environment = {
+            "CODEXPROXY_UPSTREAM_BASE_URL": f"{upstream.base_url}/backend-api",
+            "CODEXPROXY_AUTH_BASE_URL": upstream.base_url,
+            "DJANGO_SETTINGS_MODULE": "tests.register.settings_without_files",
+        }
+        server = Server(tmp_path / "served", environment)
+        try:
+            member = Pool(sim, server.start()).account()
+            answers = [member.send("GET", path) for path in ("/health", "/v1/models", "/", "/admin/")]
+            missing = member.send("GET", "/static/admin/css/base.css")
+            served = member.respond()
+        finally:
+            server.kill()
+    assert [answer.status for answer in answers] == [200, 200, 302, 200]
+    assert (missing.status, served.status) == (404, 200)
 
 
 # --- M5: a conversation that goes on stays young --------------------------------------------------
@@ -313,6 +376,8 @@ ALL = ["r0", "r1", "r2", "r3", "r4"]
         ({"since": "2020-01-01T00:00:00"}, ALL),
         ({"since": "2020-01-01T00:00:00Z", "until": "2020-01-02T00:00:00+01:00"}, []),
         ({"modelOption": "gpt-5:::high", "model": "gpt-5.1"}, ["r1"]),
+        ({"modelOption": "gpt-5:::high", "reasoningEffort": "low"}, ["r1"]),
+        ({"modelOption": ":::high", "reasoningEffort": "low"}, ["r2"]),
     ],
 )
 def test_m6_filters_mean_what_they_say(query: dict[str, Any], expected: list[str]) -> None:

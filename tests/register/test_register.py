@@ -56,6 +56,15 @@ def test_each_item_s_tests_are_those_that_are_named_after_it(group: str) -> None
     assert all(name.startswith(starts) for name in found)
 
 
+def test_every_difference_is_one_of_an_item_and_has_its_reason() -> None:
+    section = PAGE.read_text().split("\n## Where we differ, and why\n")[1]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells and all(len(row) == 4 and all(row) for row in cells)
+    known = {item for items in ITEMS.values() for item in items}
+    assert {item for row in cells for item in row[0].split(", ")} <= known
+
+
 @pytest.mark.parametrize("group", ITEMS)
 def test_every_link_leads_to_a_file_that_exists(group: str) -> None:
     for item, _, where, proof in rows(group):

@@ -90,6 +90,26 @@ def test_calls_are_in_the_order_of_the_indexes_that_upstream_gives() -> None:
     assert [call["id"] for call in calls.whole()] == ["a", "b"]
 
 
+def test_an_index_of_its_own_makes_a_call_though_the_place_is_another_s() -> None:
+    said = [(0, "a", "{"), (1, "b", "["), (0, "a", "}"), (1, "b", "]")]
+    calls = fed(
+        *(
+            {"type": f"{ARGS}.delta", "index": index, "output_index": 0, "call_id": call_id, "delta": text}
+            for index, call_id, text in said
+        )
+    )
+    assert [(call["id"], call["function"]["arguments"]) for call in calls.whole()] == [
+        ("a", "{}"),
+        ("b", "[]"),
+    ]
+
+
+def test_an_index_that_comes_later_is_that_of_the_call_at_its_place() -> None:
+    added, *_ = genuine(0, [])
+    delta = {"type": f"{ARGS}.delta", "index": 3, "output_index": 0, "delta": "{}"}
+    assert texts(fed(added, delta)) == ["{}"]
+
+
 def test_a_fragment_without_a_name_belongs_to_the_last_call() -> None:
     calls = fed(
         {"type": f"{ARGS}.delta", "name": "f", "delta": "{"},
