@@ -241,11 +241,12 @@ def _moment(value: Any, name: str) -> datetime | None:
         return None
     try:
         moment = parse_datetime(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None:
-        _invalid(f"{name} must be a time such as 2026-12-31T00:00:00Z.")
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if moment is not None:
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        # The latter: at the very ends of time another zone's moment has no name in UTC.
+        pass
+    _invalid(f"{name} must be a time such as 2026-12-31T00:00:00Z.")
 
 
 def _tier(value: Any, name: str) -> str:
