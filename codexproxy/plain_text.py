@@ -78,7 +78,7 @@ class PlainTextMiddleware:
         return _refused()
 
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
-        """After the gate: nobody's body is read who may not come in. Pages read more of it than their forms."""
+        """After the gate: nobody's body is read who may not come in. Pages read more than their forms."""
         if request.path_info.startswith("/api/") or all_plain(list(request.POST.lists())):
             return None
         return _refused()

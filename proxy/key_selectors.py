@@ -123,8 +123,7 @@ def key_usage(key_id: int) -> KeyUsage:
 
 def usage_sums(records: QuerySet[RequestRecord]) -> dict[str, Any]:
     """Of the requests that were answered, or of which upstream counted tokens."""
-    answered = Q(status=RequestRecord.Status.SUCCESS) | Q(input_tokens__isnull=False)
-    sums = records.filter(answered).aggregate(
+    sums = answered_only(records).aggregate(
         request_count=Count("pk"),
         input_tokens=Sum("input_tokens", default=0),
         cached_input_tokens=Sum("cached_input_tokens", default=0),
@@ -132,6 +131,10 @@ def usage_sums(records: QuerySet[RequestRecord]) -> dict[str, Any]:
         cost_usd=Sum("cost_usd", default=Decimal(0)),
     )
     return dict(sums)
+
+
+def answered_only(records: QuerySet[RequestRecord]) -> QuerySet[RequestRecord]:
+    return records.filter(Q(status=RequestRecord.Status.SUCCESS) | Q(input_tokens__isnull=False))
 
 
 def key_requests(key_id: int, *, limit: int = 20) -> list[RequestRecord]:
