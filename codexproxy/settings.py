@@ -65,10 +65,10 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "codexproxy.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "codexproxy.plain_text.PlainTextMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "codexproxy.https.HttpsMiddleware",
     "csp.middleware.CSPMiddleware",
+    "codexproxy.plain_text.PlainTextMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "codexproxy.privacy.BlurMiddleware",
