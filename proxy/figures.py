@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from proxy.routing import Candidate, Window
-from usage.capacity import capacity_credits
+from usage.capacity import capacity_credits, pool_capacity
+
+_OUT = frozenset({"paused", "deactivated", "reauth_required"})
+# A plan that has only a month shows it where others show the week.
+_CREDIT_WINDOWS = (("primary", "5h", False), ("secondary", "7d", False), ("secondary", "monthly", True))
+_LONGER_THAN_A_WEEK_MIN = 14 * 24 * 60
 
 
 def pool_window(candidates: Iterable[Candidate], name: str, now: float) -> Window | None:
@@ -16,16 +22,8 @@ def pool_window(candidates: Iterable[Candidate], name: str, now: float) -> Windo
     resets: list[float] = []
     minutes: int | None = None
     recorded_at = 0.0
-    for candidate in candidates:
-        window: Window | None = getattr(candidate, name)
-        percent = window.known_percent(now) if window else None
-        if (
-            window is None
-            or percent is None
-            or candidate.status in ("paused", "deactivated", "reauth_required")
-        ):
-            continue
-        shares.append((capacity_credits(candidate.plan_type, name) or 0.0, min(100.0, percent)))
+    for candidate, window, percent in _known(candidates, name, now):
+        shares.append((capacity_credits(candidate.plan_type, name) or 0.0, percent))
         minutes = minutes or window.window_minutes
         recorded_at = max(recorded_at, window.recorded_at)
         if window.reset_at is not None:
@@ -36,6 +34,48 @@ def pool_window(candidates: Iterable[Candidate], name: str, now: float) -> Windo
         shares = [(1.0, percent) for _, percent in shares]
     used = sum(credits * percent for credits, percent in shares) / sum(credits for credits, _ in shares)
     return Window(used, min(resets, default=None), minutes, recorded_at)
+
+
+def upstream_limits(candidates: Iterable[Candidate], now: float) -> list[dict[str, Any]]:
+    """Upstream's own limits over these accounts, in credits, without windows of which nothing is known."""
+    limits = []
+    found = list(candidates)
+    for name, window, is_month in _CREDIT_WINDOWS:
+        known = [
+            (candidate.plan_type, percent, reading.reset_at)
+            for candidate, reading, percent in _known(found, name, now)
+            if ((reading.window_minutes or 0) > _LONGER_THAN_A_WEEK_MIN) == is_month
+        ]
+        pool = pool_capacity("monthly" if is_month else name, ((plan, used) for plan, used, _ in known))
+        if not pool.capacity_credits:
+            continue
+        most, used = round(pool.capacity_credits), round(pool.used_credits)
+        reset_at = min((at for _, _, at in known if at is not None), default=None)
+        limits.append(
+            {
+                "limit_type": "credits",
+                "limit_window": window,
+                "max_value": most,
+                "current_value": used,
+                "remaining_value": most - used,
+                "model_filter": None,
+                "reset_at": reset_at and f"{datetime.fromtimestamp(reset_at, UTC):%Y-%m-%dT%H:%M:%SZ}",
+                "source": "aggregate",
+            }
+        )
+    return limits
+
+
+def _known(
+    candidates: Iterable[Candidate], name: str, now: float
+) -> Iterator[tuple[Candidate, Window, float]]:
+    """The accounts that can serve, now or after a reset, with their reading of a window and its percent."""
+    for candidate in candidates:
+        window: Window | None = getattr(candidate, name)
+        percent = window.known_percent(now) if window else None
+        if window is None or percent is None or candidate.status in _OUT:
+            continue
+        yield candidate, window, min(100.0, percent)
 
 
 def in_pool_terms(
