@@ -7,7 +7,6 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import UploadedFile
 from rest_framework.decorators import api_view, parser_classes
-from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,13 +14,14 @@ from accounts import auth_file, exporting, importing, services
 from accounts.models import Account
 from codexproxy.api_schema import takes
 from codexproxy.errors import DashboardError
+from codexproxy.plain_text import PlainJSONParser, PlainMultiPartParser
 
 # The file and what the form puts around it.
 MAX_BODY_BYTES = 2 * auth_file.MAX_AUTH_FILE_BYTES
 
 
 @api_view(["POST"])
-@parser_classes([MultiPartParser, JSONParser])
+@parser_classes([PlainMultiPartParser, PlainJSONParser])
 def account_import(request: Request) -> Response:
     content = _uploaded(request)
     try:
@@ -80,7 +80,8 @@ def account_alias(request: Request, account_id: str) -> Response:
 def account_routing(request: Request, account_id: str) -> Response:
     """What is not named stays as it is."""
     payload = _object(request)
-    if isinstance(payload.get("stopAtPercent"), bool):
+    stop_at = payload.get("stopAtPercent")
+    if stop_at is not None and (not isinstance(stop_at, int) or isinstance(stop_at, bool)):
         raise DashboardError(422, "validation_error", "stopAtPercent must be a whole number or null.")
     try:
         known = Account.objects.get(pk=account_id)

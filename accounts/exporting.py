@@ -12,6 +12,7 @@ from accounts.auth_file import ParsedAuth
 from accounts.claims import read_claims
 from accounts.identity import upstream_account_id
 from accounts.models import Account
+from codexproxy.crypto import EncryptionKeyError
 
 Refresh = Callable[[str], object]
 
@@ -27,7 +28,10 @@ def _refresh(account_id: str) -> object:
 def account_export(*, account_id: str, refresh: Refresh = _refresh) -> ParsedAuth:
     """The tokens, renewed first when they end soon. Raises Account.DoesNotExist and NothingToExport."""
     account = Account.objects.get(pk=account_id)
-    credential = selectors.credential_get(account_id)
+    try:
+        credential = selectors.credential_get(account_id)
+    except EncryptionKeyError:
+        raise NothingToExport(f"{account.display_name}: {selectors.UNREADABLE}") from None
     # A sign-in from OpenCode has no id token, which Codex CLI asks for; a renewal brings one.
     if credential is not None and (
         not credential.id_token or tokens.due_for_refresh([credential], timezone.now())

@@ -20,11 +20,13 @@ from django.utils import timezone
 from accounts import leases, selectors, services
 from accounts.auth_file import ParsedAuth
 from accounts.claims import read_claims
+from accounts.encryption_check import verify_key
 from accounts.models import Account
 from accounts.seats import difference
 from accounts.sign_in_client import Ask, Unreachable, as_json, ask
 from accounts.token_answer import Failed, Granted, Refused, read_answer
 from accounts.tokens import CLIENT_ID, LEASE_TTL_S, lease_name
+from codexproxy.crypto import EncryptionKeyError
 
 _SIGNED_OUT = (Account.Status.REAUTH_REQUIRED, Account.Status.DEACTIVATED)
 # Somebody else's refresh takes a second or two; then it is this file's turn.
@@ -93,8 +95,10 @@ def bring(
 ) -> Brought:
     """Store the sign-in with a refresh token that was just proved, or, if nobody answers, as it is.
 
-    `before` are the files that came with it and are stored. Raises ValidationError.
+    `before` are the files that came with it and are stored. Raises ValidationError, and EncryptionKeyError
+    before a token is spent.
     """
+    verify_key()
     planned = plan(auth, before)
     if (kept := _kept(planned)) is not None:
         return kept
@@ -136,7 +140,11 @@ def _is_among(auth: ParsedAuth, others: Iterable[ParsedAuth]) -> bool:
 
 
 def _is_outdated(auth: ParsedAuth, account: Account) -> bool:
-    credential = selectors.credential_get(account.pk)
+    try:
+        credential = selectors.credential_get(account.pk)
+    except EncryptionKeyError:
+        # What nobody can read is no sign-in to keep.
+        return False
     if credential is None or account.status in _SIGNED_OUT or auth.refreshed_at is None:
         return False
     return auth.refreshed_at < credential.refreshed_at and auth.refresh_token != credential.refresh_token

@@ -18,6 +18,7 @@ from django.utils import timezone
 from accounts import audit, changes
 from accounts.auth_file import ParsedAuth
 from accounts.claims import read_claims
+from accounts.encryption_check import verify_key
 from accounts.identity import UNKNOWN_PLAN, coerce_plan_type
 from accounts.models import Account, AccountEvent, Credential, SignInFlow
 from accounts.seats import Seat, difference
@@ -61,7 +62,11 @@ class NewTokens:
 
 @transaction.atomic
 def account_import(*, auth: ParsedAuth, source: str) -> ImportResult:
-    """Add the account, or give a known one its new tokens. A paused account stays paused."""
+    """Add the account, or give a known one its new tokens. A paused account stays paused.
+
+    Raises ValidationError, and EncryptionKeyError under another key than the data's.
+    """
+    verify_key()
     account = account_known(auth)
     if account is not None:
         return ImportResult(_updated(account, auth, source), created=False)
@@ -84,6 +89,7 @@ def account_sign_in_again(
 
     `as_another` lets another person, or another workspace, take its place: the operator has said so.
     """
+    verify_key()
     account = Account.objects.get(pk=account_id)
     owner = account_known(auth)
     if reason := reason_not_to_renew(account, auth):

@@ -293,7 +293,10 @@ async def refresh_due(refresher: TokenRefresher, thread: DatabaseThread, now: da
 
 def refresh_now(*, account_id: str) -> FreshToken:
     """For a button: refresh from a thread that has no event loop. Raises RefreshRefused and RefreshFailed."""
-    credential = selectors.credential_get(account_id)
+    try:
+        credential = selectors.credential_get(account_id)
+    except EncryptionKeyError:
+        raise RefreshFailed(selectors.UNREADABLE) from None
     if credential is None:
         raise RefreshFailed("The account is gone.")
     return async_to_sync(_refresh_once)(account_id, credential.generation)

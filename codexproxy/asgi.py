@@ -19,6 +19,7 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402
 from codexproxy import health, proxy_probe  # noqa: E402
 from codexproxy.background import jobs, run_jobs  # noqa: E402
 from codexproxy.db import DatabaseThread  # noqa: E402
+from codexproxy.locality import facts_from_scope  # noqa: E402
 from codexproxy.tasks import spawn  # noqa: E402
 from proxy.endpoint import proxy_http  # noqa: E402
 from proxy.runtime import Runtime, drain_sockets, runtime, stop_runtime  # noqa: E402
@@ -32,7 +33,7 @@ _CLIENT_PATHS = re.compile(r"/(?:(?:v1|backend-api)(?:/|$)|api/codex/usage/?$)")
 
 async def _by_path(scope: Any, receive: Any, send: Any) -> None:
     # Channels' URLRouter copies the scope for each request, and its match costs as much as all of ours does.
-    if scope["path"] == proxy_probe.PATH:
+    if scope["path"] == proxy_probe.PATH and await _may_probe(scope):
         await proxy_probe.probe(scope, receive, send)
         return
     if _CLIENT_PATHS.match(scope["path"]) is not None:
@@ -45,8 +46,17 @@ async def _by_path(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _socket_by_path(scope: Any, receive: Any, send: Any) -> None:
-    to = proxy_probe.probe if scope["path"] == proxy_probe.PATH else proxy_websocket
-    await to(scope, receive, send)
+    is_probe = scope["path"] == proxy_probe.PATH and await _may_probe(scope)
+    await (proxy_probe.probe if is_probe else proxy_websocket)(scope, receive, send)
+
+
+async def _may_probe(scope: Any) -> bool:
+    """SECURITY: a doctor of this install always; to others it is one more path that the firewall covers, and
+    whom that shuts out the data plane refuses, and counts.
+    """
+    return proxy_probe.is_doctors(scope["headers"]) or not (await runtime()).gatekeeper.shuts_out(
+        facts_from_scope(scope)
+    )
 
 
 application = ProtocolTypeRouter({"http": _by_path, "websocket": _socket_by_path})

@@ -21,6 +21,7 @@ from django.utils import timezone
 from accounts.encryption_check import verify_key
 from accounts.models import Account, JobRun
 from accounts.notices.selectors import newest_delivery, notice_settings_get
+from accounts.selectors import accounts_unreadable
 from codexproxy.crypto import EncryptionKeyError
 from codexproxy.http import HttpClient, Timeouts, TransportFailed
 from codexproxy.sqlite_recovery import damage
@@ -129,6 +130,11 @@ def check_accounts() -> Iterator[Finding]:
     ):
         yield Finding(
             "problem", f"account {account}", account.status_reason or account.get_status_display(),
+            "Sign in again from its page in the dashboard.",
+        )  # fmt: skip
+    for account in accounts_unreadable():
+        yield Finding(
+            "problem", f"account {account}", "its stored tokens cannot be read with the encryption key",
             "Sign in again from its page in the dashboard.",
         )  # fmt: skip
     shown = ", ".join(f"{number} {Account.Status(status).label.lower()}" for status, number in states.items())

@@ -84,7 +84,7 @@ def data_dir() -> Path:
     return path
 
 
-def secret(name: str, default_file: Path) -> tuple[str, Path]:
+def secret(name: str, default_file: Path = Path(os.devnull)) -> tuple[str, Path]:
     """The value of NAME, else the content of the file that NAME_FILE (or the default) points to.
 
     Returns the secret ("" when there is none yet) and the file it is kept in.
@@ -128,8 +128,11 @@ POSTGRESQL_OPTIONS: dict[str, Any] = {
 
 
 def database() -> dict[str, Any]:
-    """Django's DATABASES["default"] from DATABASE_URL (sqlite://… or postgresql://…)."""
-    url = text("DATABASE_URL")
+    """Django's DATABASES["default"] from DATABASE_URL, or the file that DATABASE_URL_FILE names."""
+    url, file = secret("DATABASE_URL")
+    if not url and text("DATABASE_URL_FILE"):
+        # Not SQLite instead: an install would begin anew, and its operator wonder.
+        raise SettingError(f"{PREFIX}DATABASE_URL_FILE: {file} is empty")
     if not url:
         return _sqlite(str(data_dir() / "codexproxy.sqlite3"))
     parts = urlsplit(url)
@@ -143,9 +146,9 @@ def database() -> dict[str, Any]:
         return _postgresql(
             parts.username, parts.password, parts.hostname, parts.port, parts.path, parts.query
         )
-    raise SettingError(
-        f"{PREFIX}DATABASE_URL must begin with sqlite:// or postgresql://, not {parts.scheme or url!r}"
-    )
+    # SECURITY: not more of it: what is no address may be the password alone.
+    given = f", not {parts.scheme}" if parts.scheme else ""
+    raise SettingError(f"{PREFIX}DATABASE_URL must begin with sqlite:// or postgresql://{given}")
 
 
 def _is_in_memory(path: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,7 +16,6 @@ from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
 
 from codexproxy import VERSION, locality
-from codexproxy.server_bodies import Heading, Refusal
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -46,7 +45,7 @@ def _signer() -> TimestampSigner:
 
 async def probe(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
     headers = {bytes(name).lower(): bytes(value) for name, value in scope["headers"]}
-    is_known = _is_known(headers.get(TOKEN_HEADER, b""))
+    is_known = is_doctors(scope["headers"])
     if scope["type"] == "websocket":
         await _over_websocket(receive, send, is_known=is_known)
         return
@@ -77,10 +76,9 @@ def facts(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> dict[str,
     }
 
 
-def refusal_before_body(heading: Heading) -> Refusal | None:
-    """A large body is read only from a doctor of this install, and leaves no record."""
-    token = next((value for name, value in heading.headers if name.lower() == TOKEN_HEADER), b"")
-    return None if _is_known(token) else Refusal(403, _STRANGER)
+def is_doctors(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a doctor of this install has sent these."""
+    return any(_is_known(bytes(value)) for name, value in headers if bytes(name).lower() == TOKEN_HEADER)
 
 
 def _is_known(token: bytes) -> bool:

@@ -68,6 +68,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "codexproxy.https.HttpsMiddleware",
     "csp.middleware.CSPMiddleware",
+    "codexproxy.plain_text.PlainTextMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "codexproxy.privacy.BlurMiddleware",
@@ -156,7 +157,10 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["codexproxy.api_user.GateAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
+    "DEFAULT_PARSER_CLASSES": [
+        "codexproxy.plain_text.PlainJSONParser",
+        "codexproxy.plain_text.PlainMultiPartParser",
+    ],
     "EXCEPTION_HANDLER": "codexproxy.errors.dashboard_exception_handler",
     "DEFAULT_SCHEMA_CLASS": "codexproxy.api_schema.ApiSchema",
 }

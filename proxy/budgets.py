@@ -50,7 +50,7 @@ NOTHING = Amounts()
 def estimate(body_size: int, model: str, tier: str, prices: PriceBook = PUBLISHED) -> Amounts:
     """What is held for a request until its real figures are known."""
     tokens = TokenCounts(_tokens_of(body_size), cached_input=0, output=limits.RESERVED_OUTPUT_TOKENS)
-    return _amounts(model, tokens, tier, prices)
+    return charged(model, tokens, tier, prices)
 
 
 def spent(record: Record, prices: PriceBook = PUBLISHED) -> Amounts:
@@ -58,7 +58,7 @@ def spent(record: Record, prices: PriceBook = PUBLISHED) -> Amounts:
     tokens = record.tokens
     if tokens.input is None and tokens.output is None:
         return Amounts(requests=1) if record.status == "success" else NOTHING
-    return _amounts(record.model, tokens, record.service_tier, prices)
+    return charged(record.model, tokens, record.service_tier, prices)
 
 
 def taken_along(record: Record, body_size: int, prices: PriceBook = PUBLISHED) -> Amounts:
@@ -69,14 +69,15 @@ def taken_along(record: Record, body_size: int, prices: PriceBook = PUBLISHED) -
     if not record.pieces_sent or record.error_code is not None or record.status != "error":
         return NOTHING
     tokens = TokenCounts(_tokens_of(body_size), cached_input=0, output=record.pieces_sent)
-    return _amounts(record.model, tokens, record.service_tier, prices)
+    return charged(record.model, tokens, record.service_tier, prices)
 
 
 def _tokens_of(body_size: int) -> int:
     return min(limits.RESERVED_INPUT_TOKENS, 1 + body_size // limits.BYTES_PER_TOKEN)
 
 
-def _amounts(model: str, tokens: TokenCounts, tier: str, prices: PriceBook) -> Amounts:
+def charged(model: str, tokens: TokenCounts, tier: str, prices: PriceBook) -> Amounts:
+    """One request of so many tokens, whether its model has a known price or not."""
     counted = TokenCounts(
         max(0, tokens.input or 0), tokens.cached_input, max(0, tokens.output or 0), tokens.reasoning
     )

@@ -73,6 +73,14 @@ class Gatekeeper:
         """The firewall alone, for what tells nothing yet. Raises AccessDenied."""
         self._judged(_only_address, facts, "", path)
 
+    def shuts_out(self, facts: Facts) -> bool:
+        """Whether the firewall would refuse it. Nothing is counted."""
+        try:
+            check_firewall(facts, self.rules)
+        except AccessDenied:
+            return True
+        return False
+
     def take_refused(self) -> dict[str, Refused]:
         """Whom the firewall has refused since the last call."""
         taken, self._refused = self._refused, {}

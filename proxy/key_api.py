@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from codexproxy.api_schema import takes
 from codexproxy.errors import DashboardError
-from proxy.key_selectors import keys_with_use, limit_views, usage_sums
+from proxy.key_selectors import key_trends, keys_with_use, limit_views, usage_sums
 from proxy.key_services import (
     LimitRule,
     api_key_create,
@@ -104,6 +104,20 @@ def api_key_week(request: Request, key_id: int) -> Response:
             "totalTokens": sums["input_tokens"] + sums["output_tokens"],
             "cachedInputTokens": sums["cached_input_tokens"],
             "totalCostUsd": float(sums["cost_usd"]),
+        }
+    )
+
+
+@api_view(["GET"])
+def api_key_trends(request: Request, key_id: int) -> Response:
+    """The same hour by hour, as two lines of a chart."""
+    _found(key_id)
+    hours = key_trends(key_id, timezone.now())
+    return Response(
+        {
+            "keyId": key_id,
+            "cost": [{"t": _time(hour), "v": float(cost)} for hour, _, cost in hours],
+            "tokens": [{"t": _time(hour), "v": tokens} for hour, tokens, _ in hours],
         }
     )
 
@@ -241,11 +255,12 @@ def _moment(value: Any, name: str) -> datetime | None:
         return None
     try:
         moment = parse_datetime(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None:
-        _invalid(f"{name} must be a time such as 2026-12-31T00:00:00Z.")
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if moment is not None:
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        # The latter: at the very ends of time another zone's moment has no name in UTC.
+        pass
+    _invalid(f"{name} must be a time such as 2026-12-31T00:00:00Z.")
 
 
 def _tier(value: Any, name: str) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 
 from accounts.groups import members_of_groups
 from proxy.budgets import LimitState
 from proxy.keys import KeyView
 from proxy.models import ApiKey, ApiKeyLimit
-from requestlogs.models import RequestRecord
+from requestlogs.models import RequestRecord, UsageHour
+from requestlogs.rollups import hour_of
+
+TREND_HOURS = 7 * 24
 
 
 def key_views() -> dict[str, KeyView]:
@@ -123,8 +126,7 @@ def key_usage(key_id: int) -> KeyUsage:
 
 def usage_sums(records: QuerySet[RequestRecord]) -> dict[str, Any]:
     """Of the requests that were answered, or of which upstream counted tokens."""
-    answered = Q(status=RequestRecord.Status.SUCCESS) | Q(input_tokens__isnull=False)
-    sums = records.filter(answered).aggregate(
+    sums = answered_only(records).aggregate(
         request_count=Count("pk"),
         input_tokens=Sum("input_tokens", default=0),
         cached_input_tokens=Sum("cached_input_tokens", default=0),
@@ -132,6 +134,20 @@ def usage_sums(records: QuerySet[RequestRecord]) -> dict[str, Any]:
         cost_usd=Sum("cost_usd", default=Decimal(0)),
     )
     return dict(sums)
+
+
+def answered_only(records: QuerySet[RequestRecord]) -> QuerySet[RequestRecord]:
+    return records.filter(Q(status=RequestRecord.Status.SUCCESS) | Q(input_tokens__isnull=False))
+
+
+def key_trends(key_id: int, now: datetime) -> list[tuple[datetime, int, Decimal]]:
+    """Hour by hour of seven days, the present one last: tokens and cost. From sums, which stay."""
+    newest = hour_of(now)
+    hours = [newest - timedelta(hours=ago) for ago in reversed(range(TREND_HOURS))]
+    rows = UsageHour.objects.filter(api_key_id=key_id, hour__gte=hours[0]).order_by().values("hour")
+    sums = rows.annotate(tokens=Sum(F("input_tokens") + F("output_tokens")), cost=Sum("cost_usd"))
+    known = {row["hour"]: (row["tokens"], row["cost"]) for row in sums}
+    return [(hour, *known.get(hour, (0, Decimal(0)))) for hour in hours]
 
 
 def key_requests(key_id: int, *, limit: int = 20) -> list[RequestRecord]:

@@ -14,12 +14,10 @@ from django.utils import timezone
 from accounts import audit, changes
 from accounts.models import Account, AccountGroup
 from proxy.budgets import WINDOW_S
-from proxy.key_selectors import usage_sums
 from proxy.keys import PREFIX, SHOWN, key_hash, new_key
+from proxy.limit_history import used_before, window_end
 from proxy.models import ApiKey, ApiKeyLimit
-from requestlogs.models import RequestRecord
 
-_MICRO = 1_000_000
 _EDITABLE = frozenset(
     {
         "name", "note", "enabled", "expires_at", "allowed_models", "enforced_model", "enforced_effort",
@@ -104,7 +102,7 @@ def api_key_delete(*, key_id: int) -> None:
 
 @transaction.atomic
 def limits_replace(*, key: ApiKey, rules: Iterable[LimitRule]) -> None:
-    """A limit that was there keeps what is used of it; a new one begins with what the key's records say.
+    """A limit that was there keeps what is used of it; a new one begins with what the key has used.
 
     Raises ValidationError.
     """
@@ -158,25 +156,11 @@ def _started(key: ApiKey, rule: LimitRule, now: datetime) -> ApiKeyLimit:
     row = ApiKeyLimit(key=key, kind=rule.kind, window=rule.window, model=rule.model, max_value=rule.max_value)
     row.reset_at = now
     row.full_clean(exclude=["key"])
-    length = timedelta(seconds=WINDOW_S[rule.window])
-    records = RequestRecord.objects.filter(api_key_id=key.pk, requested_at__gt=now - length)
-    if rule.model:
-        records = records.filter(model=rule.model)
-    first = records.order_by("requested_at").values_list("requested_at", flat=True).first()
-    row.reset_at = (first or now) + length
-    row.used = _used(rule.kind, usage_sums(records))
+    length_s = WINDOW_S[rule.window]
+    used = used_before(key_id=key.pk, model=rule.model, since=now - timedelta(seconds=length_s))
+    row.reset_at = window_end(used, now=now, length_s=length_s)
+    row.used = used.amounts.of(rule.kind)
     return row
-
-
-def _used(kind: str, sums: dict[str, Any]) -> int:
-    values = {
-        ApiKeyLimit.Kind.REQUESTS: sums["request_count"],
-        ApiKeyLimit.Kind.INPUT_TOKENS: sums["input_tokens"],
-        ApiKeyLimit.Kind.OUTPUT_TOKENS: sums["output_tokens"],
-        ApiKeyLimit.Kind.TOTAL_TOKENS: sums["input_tokens"] + sums["output_tokens"],
-        ApiKeyLimit.Kind.COST: int(sums["cost_usd"] * _MICRO),
-    }
-    return int(values[ApiKeyLimit.Kind(kind)])
 
 
 def _assign(key: ApiKey, fields: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from accounts import changes
+from accounts.encryption_check import verify_key
 from accounts.models import Account
 from accounts.tokens import TokenRefresher
 from codexproxy import processes
@@ -122,6 +123,8 @@ class Runtime:
             socket.end_after_turn()
 
     async def start(self) -> None:
+        """Raises EncryptionKeyError: nothing is served, or written, under another key than the data's."""
+        await self.threads.snapshots.run(verify_key)
         await self.refresh_snapshot()
         for key, entry in await self.threads.snapshots.run(remembered_conversations):
             self.affinity.load(key, entry)
@@ -231,6 +234,8 @@ class Runtime:
                     await self.refresh_snapshot()
             except DatabaseError:
                 logger.warning("the database cannot be read; going on with what is known", exc_info=True)
+            except Exception:  # noqa: BLE001 - an outer edge: whoever stops looking learns of no revoked key
+                logger.exception("what has changed cannot be taken over; going on with what is known")
 
     async def _store_on(self) -> None:
         while True:

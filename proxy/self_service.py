@@ -15,10 +15,11 @@ from proxy.body import read_body
 from proxy.budgets import figure
 from proxy.call import Call
 from proxy.errors import AccessDenied, Busy
-from proxy.figures import pool_window
+from proxy.figures import pool_window, upstream_limits
 from proxy.headers import HeaderList
 from proxy.key_selectors import KeyUsage, LimitView, key_requests, key_usage
 from proxy.keys import KeyView, presented_key
+from proxy.routing import Candidate
 from proxy.sinks import JSON
 
 # SECURITY: nothing of other sites, no script, not in a frame, and in nobody's cache.
@@ -45,10 +46,10 @@ async def usage(call: Call) -> None:
     key = _holder(call, presented)
     figures = await call.runtime.threads.reads.run(key_usage, key.id)
     pool = {name: _remaining(call, key, name) for name in ("primary", "secondary")}
+    upstream = upstream_limits(_candidates(call, key), call.runtime.services.clock())
+    payload = _payload(figures) | {"upstream_limits": upstream, "account_pool_usage": pool}
     headers = [JSON, (b"cache-control", b"no-store")]
-    await call.answer.whole(
-        200, headers, msgspec.json.encode(_payload(figures) | {"account_pool_usage": pool})
-    )
+    await call.answer.whole(200, headers, msgspec.json.encode(payload))
 
 
 async def usage_page(call: Call) -> None:
@@ -95,14 +96,17 @@ def _payload(usage: KeyUsage) -> dict[str, Any]:
 
 def _remaining(call: Call, key: KeyView, name: str) -> float | None:
     """Percent left over the accounts that the key may use; None when nothing current is known."""
-    services = call.runtime.services
-    candidates = [
+    window = pool_window(_candidates(call, key), name, call.runtime.services.clock())
+    return None if window is None else round(max(0.0, 100.0 - window.used_percent), 1)
+
+
+def _candidates(call: Call, key: KeyView) -> list[Candidate]:
+    """The accounts that the key may use."""
+    return [
         candidate
-        for candidate in services.pool.candidates()
+        for candidate in call.runtime.services.pool.candidates()
         if key.accounts is None or candidate.account_id in key.accounts
     ]
-    window = pool_window(candidates, name, services.clock())
-    return None if window is None else round(max(0.0, 100.0 - window.used_percent), 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ urlpatterns = [
     path("api-keys/<int:key_id>", key_api.api_key),
     path("api-keys/<int:key_id>/regenerate", key_api.api_key_renew),
     path("api-keys/<int:key_id>/usage-7d", key_api.api_key_week),
+    path("api-keys/<int:key_id>/trends", key_api.api_key_trends),
     path("firewall/ips", firewall_api.firewall_ips),
     path("firewall/ips/<path:ip>", firewall_api.firewall_ip),
     path("settings", settings_api.settings),

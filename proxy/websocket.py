@@ -39,6 +39,8 @@ async def proxy_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     call = await received(scope, receive, send)
     try:
         if canonical(scope["path"]) not in _SERVED:
+            # SECURITY: as over HTTP: whom the firewall refuses does not even learn what is here.
+            call.runtime.gatekeeper.check_address(call.facts, call.record.path)
             raise NotFound(scope["path"])
         admit(call)
     except ProxyError as error:

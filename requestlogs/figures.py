@@ -14,6 +14,7 @@ from typing import Any
 from django.db.models import QuerySet, Sum
 
 from accounts.models import Account
+from accounts.selectors import with_credentials
 from requestlogs.models import ErrorHour, UsageHour
 from requestlogs.rollups import hour_of
 from usage.capacity import Part, PoolCapacity, capacity_credits, pooled, window_key
@@ -85,8 +86,8 @@ class PoolState:
 
     @classmethod
     def read(cls, now: datetime) -> PoolState:
-        accounts = Account.objects.select_related("credential").order_by("email", "pk")
-        return cls(list(accounts), current_windows(), now)
+        accounts = with_credentials(Account.objects.order_by("email", "pk"))
+        return cls(accounts, current_windows(), now)
 
     def state(self, account: Account, window: str) -> WindowState:
         return window_state(account, self.windows.get(account.pk, {}), window, self.now)

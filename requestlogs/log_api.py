@@ -108,7 +108,7 @@ def _filter(request: Request) -> LogFilter:
     given = request.query_params
     span = validated(SpanQuery, request)
     return LogFilter(
-        search=given.get("search", "").replace("\x00", ""),
+        search=given.get("search", ""),
         account_ids=tuple(_texts(given.getlist("accountId"))),
         # White space alone is no status, and not the absence of one either.
         statuses=tuple(given.getlist("status")),
@@ -121,5 +121,4 @@ def _filter(request: Request) -> LogFilter:
 
 
 def _texts(given: list[str]) -> list[str]:
-    # PostgreSQL refuses NUL in text.
-    return [text.replace("\x00", "") for text in given if text.strip()]
+    return [text for text in given if text.strip()]

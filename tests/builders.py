@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cryptography.fernet import Fernet
+from django.db import connection
+
 from accounts.claims import AUTH_CLAIM
 from accounts.models import Account, Credential
 
@@ -58,6 +61,16 @@ def make_auth_json(
         "account_id": who.account_id,
     }
     return {"OPENAI_API_KEY": None, "tokens": own | (tokens or {}), "last_refresh": last_refresh}
+
+
+def make_unreadable(account: Account) -> None:
+    """Its tokens as though written under another key."""
+    token = Fernet(Fernet.generate_key()).encrypt(b"a token").decode()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE accounts_credential SET access_token = %s, refresh_token = %s WHERE account_id = %s",
+            [token, token, account.pk],
+        )
 
 
 def make_account(account_id: str = "acc-1_00000001", **fields: Any) -> Account:

@@ -222,7 +222,7 @@ def test_the_routing_changes_only_in_what_is_named() -> None:
         ("routing-policy", {"routingPolicy": "sometimes"}, "not a valid choice"),
         ("routing-policy", {"routingPolicy": None}, "cannot be null"),
         ("routing-policy", {"stopAtPercent": 101}, "less than or equal to 100"),
-        ("routing-policy", {"stopAtPercent": "many"}, "must be an integer"),
+        ("routing-policy", {"stopAtPercent": "many"}, "whole number"),
         ("routing-policy", {"stopAtPercent": True}, "whole number"),
     ],
 )

@@ -10,7 +10,7 @@ from accounts.auth_file import codex_file, opencode_file, parse
 from accounts.exporting import NothingToExport, account_export
 from accounts.models import Account, AuditEvent, Credential
 from accounts.tokens import RefreshFailed, RefreshRefused
-from tests.builders import make_account
+from tests.builders import make_account, make_unreadable
 
 pytestmark = pytest.mark.django_db
 
@@ -72,4 +72,11 @@ def test_an_account_without_tokens_says_so() -> None:
     account = account_with()
     Credential.objects.all().delete()
     with pytest.raises(NothingToExport, match="Sign it in first"):
+        account_export(account_id=account.pk, refresh=never)
+
+
+def test_tokens_that_cannot_be_read_are_not_exported() -> None:
+    account = account_with()
+    make_unreadable(account)
+    with pytest.raises(NothingToExport, match="cannot be read with the present encryption key"):
         account_export(account_id=account.pk, refresh=never)

@@ -16,6 +16,7 @@ from accounts.importing import Brought, Outcome, Step, bring, newest_first, plan
 from accounts.models import Account, AccountEvent
 from accounts.tokens import lease_name
 from proxy.simulator import RefreshRefused, SimAccount, Simulator
+from tests.builders import make_unreadable
 
 pytestmark = pytest.mark.django_db
 
@@ -198,3 +199,13 @@ def test_a_file_waits_for_the_refresh_that_runs_and_is_not_tried_when_that_was_i
 
     result = bring(auth=file, source="test", pause=meanwhile)
     assert (result.outcome, len(sim.refreshes)) == (Outcome.KEPT, asked)
+
+
+def test_a_sign_in_that_nobody_can_read_gives_way_to_any_file(sim: Simulator) -> None:
+    account = brought(sim.accounts["ann"]).account
+    assert account is not None
+    make_unreadable(account)
+    old = brought(sim.accounts["ann"], last_refresh="2020-01-01T00:00:00Z")
+    assert old.outcome is Outcome.VERIFIED
+    credential = selectors.credential_get(account.pk)
+    assert credential is not None and credential.refresh_token == sim.accounts["ann"].refresh_token

@@ -34,7 +34,7 @@ from codexproxy.crypto import EncryptionKeyError
 from codexproxy.db import DatabaseThread
 from codexproxy.http import TransportFailed
 from tests.accounts.sign_in_service import EXPIRES_AT, Answer, SignInService, granted, refused
-from tests.builders import NOW, make_account
+from tests.builders import NOW, make_account, make_unreadable
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -480,3 +480,9 @@ def test_a_button_refreshes_from_an_ordinary_thread() -> None:
         tokens.refresh_now(account_id=ACCOUNT)
     with pytest.raises(RefreshFailed, match="gone"):
         tokens.refresh_now(account_id="nobody")
+
+
+def test_a_button_says_that_tokens_cannot_be_read() -> None:
+    make_unreadable(make_account(ACCOUNT))
+    with pytest.raises(RefreshFailed, match="cannot be read with the present encryption key"):
+        tokens.refresh_now(account_id=ACCOUNT)

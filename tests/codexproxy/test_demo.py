@@ -46,7 +46,15 @@ def is_up(base_url: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["UPSTREAM_BASE_URL", "AUTH_BASE_URL", "DATABASE_URL", "ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE"]
+    "name",
+    [
+        "UPSTREAM_BASE_URL",
+        "AUTH_BASE_URL",
+        "DATABASE_URL",
+        "DATABASE_URL_FILE",
+        "ENCRYPTION_KEY",
+        "ENCRYPTION_KEY_FILE",
+    ],
 )
 def test_what_contradicts_the_demo_is_refused_by_name(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -37,7 +37,7 @@ from requestlogs.models import RequestRecord, UsageHour
 from requestlogs.records import Record
 from requestlogs.rollups import hour_of
 from requestlogs.writer import records_store
-from tests.builders import make_account
+from tests.builders import make_account, make_unreadable
 
 NOW = timezone.now()
 
@@ -127,6 +127,14 @@ def test_an_account_that_needs_its_owner_is_named() -> None:
     assert found["accounts"].level == "ok"
     (ill,) = [finding for about, finding in found.items() if "ill@example.com" in about]
     assert (ill.level, ill.found) == ("problem", "The sign-in was revoked.")
+
+
+@pytest.mark.django_db
+def test_an_account_whose_tokens_cannot_be_read_is_named() -> None:
+    make_unreadable(make_account(email="ill@example.com"))
+    found = {finding.about: finding for finding in check_accounts()}
+    ill = found["account ill@example.com"]
+    assert (ill.level, ill.found) == ("problem", "its stored tokens cannot be read with the encryption key")
 
 
 @pytest.mark.django_db

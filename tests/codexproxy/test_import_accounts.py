@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 
+from accounts.encryption_check import verify_key
 from accounts.models import Account, Credential
 from proxy.simulator import RefreshRefused, Simulator, running
 from tests.builders import make_auth_json
@@ -102,3 +104,18 @@ def test_without_the_sign_in_service_the_account_is_not_verified(tmp_path: Path)
     out, _, failed = run(write(tmp_path / "ann.json"), verify=True)
     assert not failed
     assert "added ann@example.com (plus), not verified: The sign-in service cannot be reached" in out
+
+
+def test_nothing_is_tried_or_stored_under_another_key(tmp_path: Path, settings: Any) -> None:
+    verify_key()
+    settings.ENCRYPTION_KEYS = Fernet.generate_key().decode()
+    simulator = Simulator()
+    ann = simulator.add_account("ann", email="ann@example.com")
+    file = tmp_path / "ann.json"
+    file.write_text(json.dumps(ann.auth_json()))
+    before = ann.refresh_token
+    with running(simulator) as served:
+        settings.AUTH_BASE_URL = served.base_url
+        out, err, failed = run(str(file), verify=True)
+    assert failed and "not the one that the stored tokens were written with" in err and out == ""
+    assert ann.refresh_token == before and not Account.objects.exists()

@@ -12,11 +12,10 @@ from codexproxy.proxy_probe import (
     PATH,
     TOKEN_HEADER,
     UNDERSCORE_HEADER,
+    is_doctors,
     make_token,
     probe,
-    refusal_before_body,
 )
-from codexproxy.server_bodies import Heading
 
 pytestmark = pytest.mark.asyncio
 
@@ -72,10 +71,7 @@ async def test_a_silence_that_is_none_is_not_waited_for(silence: bytes) -> None:
     assert (await answer(scope(query=silence, **doctor())))[0] == 200
 
 
-async def test_a_large_body_is_read_only_from_a_doctor() -> None:
-    def heading(*headers: tuple[bytes, bytes]) -> Heading:
-        return Heading("POST", PATH, "127.0.0.1", headers)
-
-    refusal = refusal_before_body(heading())
-    assert refusal is not None and refusal.status == 403
-    assert refusal_before_body(heading((TOKEN_HEADER, make_token().encode()))) is None
+async def test_a_doctor_is_known_by_its_token_alone() -> None:
+    assert is_doctors([(b"host", b"localhost"), (TOKEN_HEADER.upper(), make_token().encode())])
+    assert not is_doctors([(b"x-other", make_token().encode()), (TOKEN_HEADER, b"")])
+    assert not is_doctors([])

@@ -1,11 +1,13 @@
-"""What the settings promise: the headers of every page."""
+"""What the settings promise: the headers of every page, and where the database is."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from codexproxy import env
 from tests.codexproxy.browsing import browser, far_browser
 
 pytestmark = pytest.mark.django_db
@@ -23,8 +25,9 @@ def test_every_answer_has_the_security_headers(path: str) -> None:
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
 
-def test_a_refusal_has_them_too() -> None:
-    headers = far_browser().get("/admin/").headers
+@pytest.mark.parametrize("path", ["/admin/", "/admin/?q=%00", "/static/%00"])
+def test_a_refusal_has_them_too(path: str) -> None:
+    headers = far_browser().get(path).headers
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
 
@@ -43,3 +46,51 @@ def test_no_page_needs_an_inline_script(path: str) -> None:
     page = browser().get(path, follow=True).content.decode()
     assert re.findall(r"<script(?![^>]*\bsrc=)[^>]*>", page) == []
     assert re.findall(r'\son(?:click|load|submit|change)="', page) == []
+
+
+URL = "postgresql://me:pass%20word@db.example/proxy"
+
+
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.delenv("CODEXPROXY_DATABASE_URL", raising=False)
+    monkeypatch.delenv("CODEXPROXY_DATABASE_URL_FILE", raising=False)
+    return monkeypatch
+
+
+def test_the_database_s_address_may_lie_in_a_file(unset: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text(URL + "\n")
+    unset.setenv("CODEXPROXY_DATABASE_URL_FILE", str(file))
+    found = env.database()
+    assert (found["USER"], found["PASSWORD"], found["HOST"]) == ("me", "pass word", "db.example")
+
+
+def test_an_address_that_is_set_counts_for_more_than_a_file(
+    unset: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "url"
+    file.write_text(URL)
+    unset.setenv("CODEXPROXY_DATABASE_URL_FILE", str(file))
+    unset.setenv("CODEXPROXY_DATABASE_URL", "sqlite:////here.db")
+    assert env.database()["NAME"] == "/here.db"
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "does not exist"), ("", "is empty")])
+def test_a_file_without_an_address_starts_no_other_database(
+    unset: pytest.MonkeyPatch, tmp_path: Path, content: str | None, words: str
+) -> None:
+    file = tmp_path / "url"
+    if content is not None:
+        file.write_text(content)
+    unset.setenv("CODEXPROXY_DATABASE_URL_FILE", str(file))
+    with pytest.raises(env.SettingError, match=words):
+        env.database()
+
+
+@pytest.mark.parametrize("given", ["s3cret", "mysql://me:s3cret@db/name"])
+def test_what_is_no_address_of_a_database_is_not_repeated(unset: pytest.MonkeyPatch, given: str) -> None:
+    unset.setenv("CODEXPROXY_DATABASE_URL", given)
+    with pytest.raises(env.SettingError, match="must begin with sqlite:// or postgresql://") as refused:
+        env.database()
+    assert "s3cret" not in str(refused.value)

@@ -49,6 +49,8 @@ def test_it_works(sim: Simulator, serve: Start) -> None:
     assert (used["request_count"], used["limits"]) == (1, [])
     assert used["total_tokens"] > 0
     assert used["account_pool_usage"]["primary"] is not None
+    upstream = {limit["limit_window"]: limit for limit in used["upstream_limits"]}
+    assert upstream["5h"]["limit_type"] == "credits" and upstream["5h"]["max_value"] > 0
     # The key stays here: upstream sees the account's own sign-in.
     assert all(key not in str(call.headers) for call in sim.journal)
     assert sim.violations == []

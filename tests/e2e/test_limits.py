@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from proxy.simulator import Fail, Ok, Silence, Simulator, Usage
@@ -34,6 +35,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[st
 
 def sqlite(folder: Path) -> dict[str, str]:
     return {"CODEXPROXY_DATABASE_URL": f"sqlite:///{folder / 'limits.sqlite3'}"}
+
+
+def connected(database: dict[str, str]) -> sqlite3.Connection | psycopg.Connection:
+    url = database["CODEXPROXY_DATABASE_URL"]
+    if url.startswith("sqlite"):
+        return sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10)
+    return psycopg.connect(url)
 
 
 def used_of(server: Server, key: str) -> list[int]:
@@ -81,9 +89,11 @@ def test_of_two_hundred_at_once_ten_are_served(
     assert [server.stop() for server in servers] == [0, 0]
 
 
-def test_what_a_killed_process_held_comes_back(sim: Simulator, prepared: Start, tmp_path: Path) -> None:
+def test_what_a_killed_process_held_comes_back(
+    sim: Simulator, prepared: Start, database: dict[str, str]
+) -> None:
     sim.add_account("only").script(Silence())
-    first, second = two_processes(sim, prepared, sqlite(tmp_path))
+    first, second = two_processes(sim, prepared, database)
     _, key = make_key(first, limits=[limit(1)])
     until(lambda: usage(second, key).status == 200, 10, "the other process knows the key")
     with closing(in_flight(first, sim, key)):
@@ -91,8 +101,8 @@ def test_what_a_killed_process_held_comes_back(sim: Simulator, prepared: Start, 
         os.kill(first.pid, signal.SIGKILL)
     assert ask_with(second, key).status == 429
     # Nobody prolongs it any more; we do not wait for its end but put it into the past.
-    with closing(sqlite3.connect(tmp_path / "limits.sqlite3", timeout=10)) as database, database:
-        moved = database.execute("UPDATE proxy_reservation SET expires_at = '2020-01-01 00:00:00'")
+    with closing(connected(database)) as connection, connection:
+        moved = connection.execute("UPDATE proxy_reservation SET expires_at = '2020-01-01 00:00:00'")
         assert moved.rowcount == 1
     assert ask_with(second, key).status == 200
     assert ask_with(second, key).status == 429

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlencode
+from typing import Any
+from urllib.parse import parse_qs, urlencode
 
 import pytest
 from websockets.sync.client import connect
 
 from proxy.simulator import Fail, RefreshRefused, Simulator
 from tests.accounts.notices.receivers import WebReceiver, web_receiver
+from tests.accounts.signing_in import redirect_after
 from tests.e2e.asking import RESPONSES, Answer, ask, send, turn
 from tests.e2e.conftest import Start
-from tests.e2e.server import RECORDS, Server, until
+from tests.e2e.database import IS_POSTGRES
+from tests.e2e.server import RECORDS, Server, port_for_later, until
 from tests.e2e.test_keys import make_key
-from tests.e2e.test_sign_in import Authenticator, enrol_over_json
+from tests.e2e.test_sign_in import Authenticator
+from tests.proxy.test_key_admin import form as key_form
+from tests.proxy.test_key_admin import shown_key
 
 JSON = {"Content-Type": "application/json"}
 PAGES = (
@@ -36,13 +41,20 @@ PAGES = (
     "/backend-api/codex/models", "/backend-api/wham/usage",
 )  # fmt: skip
 PASSWORD, LOOKING, WRONG = "a password of the operator", "a password of the viewer", "a password of nobody"
+PASSPHRASE, VERIFIER = "a passphrase of the backup", "code_verifier"
 METRICS, SETUP = "the-token-of-the-metrics", "the-token-of-the-set-up"
 
 
 def stored(server: Server) -> bytes:
-    """Every file of the install but the one that is the key, and its log."""
+    """Every file of the install but the one that is the key, all tables, and the log."""
     files = [path for path in Path(server.data_dir).rglob("*") if path.is_file()]
-    kept = (path.read_bytes() for path in files if path.name != "encryption.key")
+    kept = [path.read_bytes() for path in files if path.name != "encryption.key"]
+    if IS_POSTGRES:
+        tables = server.query(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+        )
+        rows = (server.query(f'SELECT t::text FROM "{name}" t') for (name,) in tables)
+        kept += [str(row).encode() for of_one in rows for row in of_one]
     return b"\0".join([*kept, server.log.encode()])
 
 
@@ -52,6 +64,77 @@ def over_a_socket(server: Server, key: str) -> None:
         socket.send(json.dumps({"type": "response.create", **turn()}))
         while json.loads(socket.recv(10))["type"] != "response.completed":
             pass
+
+
+def add_accounts(server: Server, sim: Simulator) -> dict[str, str]:
+    """Two people sign in, in a browser and with a device code."""
+    sim.add_account("cat"), sim.add_account("dan")
+    begun = in_json(server, "/api/oauth/start", forceMethod="browser")
+    redirected = redirect_after(begun["authorizationUrl"], "cat")
+    told = in_json(server, "/api/oauth/manual-callback", flowId=begun["flowId"], callbackUrl=redirected)
+    assert told["status"] == "success", told
+    device = in_json(server, "/api/oauth/start", forceMethod="device")
+    sim.approve_device(device["userCode"], "dan")
+    path = f"/api/oauth/status?flowId={device['flowId']}"
+    until(lambda: send(server, "GET", path).json()["status"] == "success", 60, "the device is signed in")
+    spent = [parse_qs(call.body.decode()) for call in sim.journal if is_exchange(call.body)]
+    assert len(spent) == 2
+    return {
+        f"{name} of {n}": fields[name][0] for n, fields in enumerate(spent) for name in ("code", VERIFIER)
+    }
+
+
+def is_exchange(body: object) -> bool:
+    return isinstance(body, bytes) and b"authorization_code" in body and VERIFIER.encode() in body
+
+
+def in_json(server: Server, path: str, **fields: str) -> Any:
+    answer = send(server, "POST", path, json.dumps(fields).encode(), JSON)
+    assert answer.status == 200, answer.body
+    return answer.json()
+
+
+def make_keys(server: Server) -> dict[str, str]:
+    """One on the page, and one over JSON that is renewed."""
+    key_id, former = make_key(server)
+    renewed = in_json(server, f"/api/api-keys/{key_id}/regenerate")["key"]
+    page = "/admin/proxy/apikey/add/"
+    token = signed_in(send(server, "GET", page))["codexproxy_csrf"]
+    sent = {"Cookie": f"codexproxy_csrf={token}", "Content-Type": "application/x-www-form-urlencoded"}
+    fields = key_form(name="on the page", csrfmiddlewaretoken=token)
+    shown = send(server, "POST", page, urlencode(fields).encode(), sent)
+    return {
+        "former key": former,
+        "renewed key": renewed,
+        "key of the page": shown_key(shown.body.decode()),
+        "csrf token": token,
+    }
+
+
+def export(server: Server, account_id: str) -> None:
+    told = in_json(server, f"/api/accounts/{account_id}/export/auth")
+    assert told["tokens"]["refreshToken"]
+
+
+def back_up_and_rotate(server: Server, folder: Path) -> tuple[dict[str, str], bytes]:
+    """What both have said, and the backup's file. The server has ended."""
+    word, file, key_file = folder / "word", folder / "whole.backup", server.data_dir / "encryption.key"
+    word.write_text(PASSPHRASE)
+    secrets = {"passphrase": PASSPHRASE, "former encryption key": key_file.read_text().strip()}
+    done = [server.manage("backup", str(file), "--passphrase-file", str(word))]
+    assert server.stop() == 0
+    done.append(server.manage("rotate_key", "--new"))
+    assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
+    said = "".join(each.stdout + each.stderr for each in done)
+    secrets["encryption key"] = key_file.read_text().strip()
+    assert secrets["encryption key"] != secrets["former encryption key"]
+    return secrets, file.read_bytes() + said.encode()
+
+
+def enrolled(server: Server) -> tuple[Authenticator, list[str]]:
+    phone = Authenticator(in_json(server, "/api/dashboard-auth/totp/setup/start")["secret"])
+    told = in_json(server, "/api/dashboard-auth/totp/setup/confirm", secret=phone.secret, code=phone.code())
+    return phone, told["recoveryCodes"]
 
 
 def posted(server: Server, path: str, *, cookies: str = "", **fields: str) -> Answer:
@@ -113,13 +196,19 @@ def web() -> Iterator[WebReceiver]:
         yield received
 
 
-def test_no_secret_is_where_it_does_not_belong(sim: Simulator, serve: Start, web: WebReceiver) -> None:
+def test_no_secret_is_where_it_does_not_belong(
+    sim: Simulator, serve: Start, web: WebReceiver, tmp_path: Path
+) -> None:
     ann, bob = sim.add_account("ann"), sim.add_account("bob")
-    server = serve(CODEXPROXY_METRICS_TOKEN=METRICS, CODEXPROXY_DASHBOARD_SETUP_TOKEN=SETUP)
+    server = serve(
+        CODEXPROXY_METRICS_TOKEN=METRICS,
+        CODEXPROXY_DASHBOARD_SETUP_TOKEN=SETUP,
+        CODEXPROXY_CALLBACK_PORT=str(port_for_later()),
+    )
     _, key = make_key(server, limits=[{"limitType": "requests", "limitWindow": "daily", "maxValue": 500}])
     secrets = {"API key": key, "metrics token": METRICS, "set-up token": SETUP, **tell_notices(server, web)}
-    phone = enrol_over_json(server)
-    secrets["TOTP secret"] = phone.secret
+    phone, recovery = enrolled(server)
+    secrets |= {"TOTP secret": phone.secret, **{f"recovery code {code}": code for code in recovery}}
     authorised = {"Authorization": f"Bearer {key}"}
 
     answers: list[Answer] = [ask(server, **authorised) for _ in range(3)]
@@ -135,7 +224,9 @@ def test_no_secret_is_where_it_does_not_belong(sim: Simulator, serve: Start, web
     answers.append(ask(server, **{"Authorization": "Bearer sk-cp-wrong"}))
     answers.append(send(server, body=b"{", headers={**JSON, **authorised}))
     answers.append(send(server, "POST", "/api/accounts/import", b"{}", JSON))
-    for account in (ann, bob):
+    secrets |= make_keys(server) | add_accounts(server, sim)
+    export(server, server.query("SELECT id FROM accounts_account WHERE email LIKE 'cat%'")[0][0])
+    for account in sim.accounts.values():
         for name in ("access_token", "refresh_token"):
             secrets[f"{account.id}'s {name}"] = getattr(account, name)
         secrets[f"{account.id}'s id token"] = account.id_token()
@@ -158,7 +249,10 @@ def test_no_secret_is_where_it_does_not_belong(sim: Simulator, serve: Start, web
     # Most of the pages were shown, to the viewer and to the operator.
     assert statuses.count(200) > 2 * (len(PAGES) - 8)
 
-    everywhere = stored(server)
+    secrets |= {f"spent refresh token {n}": token for n, token in enumerate(sim.spent_refresh_tokens)}
+    made, written = back_up_and_rotate(server, tmp_path)
+    secrets |= made
+    everywhere = stored(server) + written
     told = b"\0".join(answer.body + repr(answer.headers).encode() for answer in answers)
     found = [
         f"{name} in {place}"
@@ -167,4 +261,6 @@ def test_no_secret_is_where_it_does_not_belong(sim: Simulator, serve: Start, web
         if secret.encode() in content
     ]
     assert not found
-    assert (server.data_dir / "encryption.key").read_bytes().strip() not in everywhere
+    # The database knows a session by its cookie; nobody else does.
+    session = dict(pair.split("=", 1) for pair in cookies.split("; "))["codexproxy_session"].encode()
+    assert session not in server.log.encode() + written + told

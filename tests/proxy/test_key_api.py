@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts.groups import group_save
 from accounts.models import AccountGroup
@@ -15,6 +16,9 @@ from proxy.key_selectors import key_views
 from proxy.keys import key_hash
 from proxy.models import ApiKey
 from requestlogs.models import RequestRecord
+from requestlogs.records import Record, TokenCounts
+from requestlogs.rollups import hour_of
+from requestlogs.writer import records_store
 from tests.builders import make_account
 
 pytestmark = pytest.mark.django_db
@@ -159,7 +163,13 @@ def test_a_key_is_renewed_and_deleted(dashboard: Client) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("patch", "99"), ("delete", "99"), ("post", "99/regenerate"), ("get", "99/usage-7d")],
+    [
+        ("patch", "99"),
+        ("delete", "99"),
+        ("post", "99/regenerate"),
+        ("get", "99/usage-7d"),
+        ("get", "99/trends"),
+    ],
 )
 def test_a_key_that_is_not_there(dashboard: Client, method: str, path: str) -> None:
     answer = sent(dashboard, method, KEYS + path, {}) if method != "get" else dashboard.get(KEYS + path)
@@ -208,3 +218,26 @@ def test_what_a_key_has_used_in_a_week(dashboard: Client) -> None:
     answer = dashboard.get(f"{KEYS}{made['id']}/usage-7d").json()
     assert (answer["totalRequests"], answer["totalTokens"], answer["totalCostUsd"]) == (1, 15, 0.25)
     assert dashboard.get(KEYS).json()[0]["lastUsedAt"] is not None
+
+
+def test_a_key_s_week_hour_by_hour_outlives_its_rows(dashboard: Client) -> None:
+    own = create(dashboard)["id"]
+    now = timezone.now()
+    records_store(
+        [
+            Record(
+                request_id="r", requested_at=now - timedelta(hours=hours), api_key_id=key_id, model="gpt-5.5",
+                account_id="a", status="success", tokens=TokenCounts(1_000_000, 0, 10),
+            )
+            for key_id, hours in [(own, 0), (own, 5), (own, 5), (own, 900), (99, 5)]
+        ]
+    )  # fmt: skip
+    RequestRecord.objects.all().delete()
+    answer = dashboard.get(f"{KEYS}{own}/trends").json()
+    assert answer["keyId"] == own
+    assert [len(answer[name]) for name in ("cost", "tokens")] == [168, 168]
+    tokens = {point["t"]: point["v"] for point in answer["tokens"] if point["v"]}
+    hours = [f"{hour_of(now - timedelta(hours=ago)):%Y-%m-%dT%H:%M:%SZ}" for ago in (5, 0)]
+    assert tokens == {hours[0]: 2_000_020, hours[1]: 1_000_010}
+    assert [point["t"] for point in answer["cost"] if point["v"] > 0] == hours
+    assert answer["tokens"][-1]["t"] == hours[1]

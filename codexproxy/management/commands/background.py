@@ -6,14 +6,19 @@ import asyncio
 import signal
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+
+from codexproxy.crypto import EncryptionKeyError
 
 
 class Command(BaseCommand):
     help = "Run the background jobs until SIGTERM or Ctrl-C."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        asyncio.run(_run())
+        try:
+            asyncio.run(_run())
+        except EncryptionKeyError as error:
+            raise CommandError(str(error)) from None
 
 
 async def _run() -> None:

@@ -9,6 +9,8 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts import auth_file, importing
+from accounts.encryption_check import verify_key
+from codexproxy.crypto import EncryptionKeyError
 
 
 class NotImported(Exception):
@@ -27,6 +29,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            # Before a token is spent, or written under a key that the servers do not have.
+            verify_key()
+        except EncryptionKeyError as error:
+            raise CommandError(str(error)) from None
         files: list[Path] = options["files"]
         found: list[tuple[auth_file.ParsedAuth, Path]] = []
         failed = 0
