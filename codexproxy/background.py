@@ -71,7 +71,7 @@ def jobs(runtime: Runtime, thread: DatabaseThread, stop: asyncio.Event) -> list[
         Job(
             "refresh tokens before they expire",
             TOKENS_EVERY_S,
-            lambda: refresh_due(runtime.refresher, thread, timezone.now()),
+            lambda: refresh_due(runtime.refresher, thread, timezone.now(), stop.is_set),
         ),
         Job(
             "give back what ended processes held of limits",
