@@ -215,7 +215,7 @@ def _verified(auth: ParsedAuth, source: str, ask: Ask, leased: _Leases) -> Broug
 
 
 def _stored_surely(auth: ParsedAuth, source: str, leased: _Leases) -> services.ImportResult:
-    """The file's token is spent: what it brought is nowhere else. Raises DatabaseError, and goes on trying."""
+    """The file's token is spent: what it brought is nowhere else. It goes on trying when this raises."""
     write = partial(services.account_import, auth=auth, source=source)
     for _ in range(STORE_ATTEMPTS - 1):
         try:

@@ -269,13 +269,16 @@ class TokenRefresher:
             return _as_fresh(stored)
         logger.warning("account %s: the refresh was refused: %s", account_id, refused.code)
         if refused.refusal is Refusal.CLOSED:
-            await self._thread.run(account_deactivate, account_id=account_id, reason=refused.reason)
+            await self._thread.run(
+                account_deactivate, account_id=account_id, reason=refused.reason, code=refused.code
+            )
         else:
             await self._thread.run(
                 account_require_sign_in,
                 account_id=account_id,
                 reason=refused.reason,
                 generation=credential.generation,
+                code=refused.code,
             )
         raise RefreshRefused(refused.code, refused.reason)
 
