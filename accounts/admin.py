@@ -269,10 +269,14 @@ class AccountAdmin(ModelAdmin):
             }
             return TemplateResponse(request, "admin/accounts/account/export.html", context)
         try:
-            auth = exporting.account_export(account_id=account.pk)
+            for_codex = request.POST["shape"] == "codex"
+            auth = exporting.account_export(account_id=account.pk, for_codex=for_codex)
         except exporting.NothingToExport as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[quote(account.pk)]))
+        except exporting.NoIdToken as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(reverse("admin:accounts_account_export", args=[quote(account.pk)]))
         return JsonResponse(
             shape(auth),
             json_dumps_params={"indent": 2},

@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts import tokens
 from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, Credential, JobRun
 from usage.models import CurrentWindow, WindowSample
 
@@ -348,6 +349,21 @@ def test_an_export_asks_first_and_is_never_cached(browser: Client) -> None:
     assert answer.headers["Content-Disposition"].startswith("attachment")
     assert browser.post(path, {"shape": "opencode"}).json()["openai"]["refresh"] == "secret-refresh"
     assert AuditEvent.objects.filter(action="account_auth_exported").count() == 2
+
+
+def test_an_export_for_codex_without_an_id_token_says_which_one_there_is(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*, account_id: str) -> None:
+        raise tokens.RefreshFailed("not now")
+
+    monkeypatch.setattr(tokens, "refresh_now", unreachable)
+    account = make_account(id_token="")
+    path = change_page(account).replace("/change/", "/export/")
+    answer = browser.post(path, {"shape": "codex"}, follow=True)
+    assert "no id token" in answer.content.decode()
+    assert "Export for OpenCode" in answer.content.decode()
+    assert browser.post(path, {"shape": "opencode"}).json()["openai"]["type"] == "oauth"
 
 
 def test_an_account_says_when_its_tokens_are_refreshed_next(browser: Client) -> None:
