@@ -355,14 +355,15 @@ def _tokens_of(auth: ParsedAuth) -> dict[str, Any]:
 
 def _operate(account_id: str, status: str, kind: str) -> Account:
     rows = Account.objects.filter(pk=account_id)
-    former = _state(account_id)
+    # The act says by itself what else it ends.
+    limit = f"was {_state(account_id)}" if rows.filter(status__in=LIMITED).exists() else ""
     if not _set(rows.filter(status__in=_OPERABLE), status=status, returns_paused=False, **_NO_BLOCK):
         account = rows.get()
         raise StateConflict(
             f"{account.display_name} cannot be {kind}: it is {account.get_status_display().lower()}. "
             "Sign it in again."
         )
-    _record(account_id, kind, _joined(f"by {audit.actor()}", _turn(account_id, former)))
+    _record(account_id, kind, _joined(f"by {audit.actor()}", limit))
     audit.record(f"account_{kind}", subject=account_id)
     return rows.get()
 

@@ -322,7 +322,7 @@ def test_the_timeline_tells_which_limit_a_pause_takes_the_place_of() -> None:
     account = make_account(status=Status.QUOTA_EXCEEDED, reset_at=NOW)
     services.account_pause(account_id=account.pk)
     until = f"{NOW:%Y-%m-%d %H:%M:%S}"
-    assert told("paused") == f"by command line; was quota exceeded until {until} UTC, is paused"
+    assert told("paused") == f"by command line; was quota exceeded until {until} UTC"
 
 
 def test_a_closed_account_stays_closed() -> None:
