@@ -280,6 +280,16 @@ def test_two_workspaces_of_one_e_mail_are_told_apart(browser: Client) -> None:
     assert "workspace-1" in page and "workspace-2" in page
 
 
+def test_two_workspaces_of_one_name_and_one_e_mail_are_told_apart(browser: Client) -> None:
+    for name in ("1", "2"):
+        workspace = {"workspace_label": "Laboratory", "workspace_id": f"ws-{name}"}
+        make_account(name, email="ann@example.com", **workspace)
+    make_account("3", email="bob@example.com", workspace_label="Laboratory", workspace_id="ws-3")
+    page = browser.get(LIST).content.decode()
+    assert "Laboratory (ws-1)" in page and "Laboratory (ws-2)" in page
+    assert "(ws-3)" not in page, "nobody could take it for another one"
+
+
 def test_an_account_says_whether_its_refresh_token_is_verified(browser: Client) -> None:
     account = make_account()
     assert "not verified yet" in browser.get(change_page(account)).content.decode()
@@ -358,7 +368,8 @@ def test_an_export_for_codex_without_an_id_token_says_which_one_there_is(
         raise tokens.RefreshFailed("not now")
 
     monkeypatch.setattr(tokens, "refresh_now", unreachable)
-    account = make_account(id_token="")
+    account = make_account()
+    Credential.objects.update(id_token="")
     path = change_page(account).replace("/change/", "/export/")
     answer = browser.post(path, {"shape": "codex"}, follow=True)
     assert "no id token" in answer.content.decode()
