@@ -28,6 +28,7 @@ VOLUME /data
 EXPOSE 2455
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD \
     ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:2455/health/ready', timeout=4)"]
-# `serve` drains on SIGTERM for up to 30 s; give it longer before it is killed (compose: stop_grace_period).
+# `serve` drains on SIGTERM for up to 30 s, then waits for a token that is being refreshed, and writes what it
+# has; give it longer before it is killed (compose: stop_grace_period).
 ENTRYPOINT ["python", "manage.py"]
 CMD ["serve", "--host", "0.0.0.0"]

@@ -132,11 +132,13 @@ class AccountAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
         accounts: QuerySet[Account] = super().get_queryset(request)
+        same_email = Account.objects.filter(email=OuterRef("email")).exclude(pk=OuterRef("pk"))
         # Columns instead of select_related: loading a credential would decrypt its tokens.
         return accounts.prefetch_related("windows").annotate(
             token_source=F("credential__source"),
             token_rotated_at=F("credential__rotated_at"),
-            shares_email=Exists(Account.objects.filter(email=OuterRef("email")).exclude(pk=OuterRef("pk"))),
+            shares_email=Exists(same_email),
+            shares_label=Exists(same_email.filter(workspace_label=OuterRef("workspace_label"))),
             token_generation=F("credential__generation"),
             token_refreshed_at=F("credential__refreshed_at"),
             token_expires_at=F("credential__access_expires_at"),
@@ -153,6 +155,7 @@ class AccountAdmin(ModelAdmin):
             workspace_id=account.workspace_id,
             chatgpt_account_id=account.chatgpt_account_id,
             shares_email=bool(getattr(account, "shares_email", False)),
+            shares_label=bool(getattr(account, "shares_label", False)),
         )
 
     @display(description="status", ordering="status")
@@ -269,10 +272,14 @@ class AccountAdmin(ModelAdmin):
             }
             return TemplateResponse(request, "admin/accounts/account/export.html", context)
         try:
-            auth = exporting.account_export(account_id=account.pk)
+            for_codex = request.POST["shape"] == "codex"
+            auth = exporting.account_export(account_id=account.pk, for_codex=for_codex)
         except exporting.NothingToExport as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[quote(account.pk)]))
+        except exporting.NoIdToken as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(reverse("admin:accounts_account_export", args=[quote(account.pk)]))
         return JsonResponse(
             shape(auth),
             json_dumps_params={"indent": 2},

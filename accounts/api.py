@@ -120,7 +120,8 @@ def account_export(request: Request, account_id: str) -> Response:
             "refreshToken": auth.refresh_token,
             "expiresAtMs": int(expires_at.timestamp() * 1000) if expires_at else None,
         },
-        "codexAuthJson": auth_file.codex_file(auth),
+        # Codex CLI takes none without an id token.
+        "codexAuthJson": auth_file.codex_file(auth) if auth.id_token else None,
         "opencodeAuthJson": auth_file.opencode_file(auth),
     }
     return Response(content, headers={"Cache-Control": "no-store"})

@@ -21,12 +21,24 @@ class NothingToExport(Exception):
     pass
 
 
+class NoIdToken(Exception):
+    """Codex CLI cannot use the sign-in; OpenCode can."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This sign-in has no id token, without which Codex CLI takes no file. Export it for OpenCode."
+        )
+
+
 def _refresh(account_id: str) -> object:
     return tokens.refresh_now(account_id=account_id)
 
 
-def account_export(*, account_id: str, refresh: Refresh = _refresh) -> ParsedAuth:
-    """The tokens, renewed first when they end soon. Raises Account.DoesNotExist and NothingToExport."""
+def account_export(*, account_id: str, for_codex: bool = False, refresh: Refresh = _refresh) -> ParsedAuth:
+    """The tokens, renewed first when they end soon.
+
+    Raises Account.DoesNotExist, NothingToExport and NoIdToken.
+    """
     account = Account.objects.get(pk=account_id)
     try:
         credential = selectors.credential_get(account_id)
@@ -46,6 +58,8 @@ def account_export(*, account_id: str, refresh: Refresh = _refresh) -> ParsedAut
         credential = selectors.credential_get(account_id)
     if credential is None:
         raise NothingToExport(f"{account.display_name} has no tokens here. Sign it in first.")
+    if for_codex and not credential.id_token:
+        raise NoIdToken
     audit.record("account_auth_exported", subject=account_id)
     return ParsedAuth(
         access_token=credential.access_token,

@@ -55,12 +55,20 @@ def coerce_plan_type(plan: str | None) -> str:
     return trimmed or UNKNOWN_PLAN
 
 
-def workspace_words(*, label: str, workspace_id: str, chatgpt_account_id: str, shares_email: bool) -> str:
+def workspace_words(
+    *, label: str, workspace_id: str, chatgpt_account_id: str, shares_email: bool, shares_label: bool
+) -> str:
     """A name for the workspace that tells it from another one of the same e-mail."""
+    if label and shares_label:
+        return f"{label} ({_short(workspace_id or chatgpt_account_id)})"
     named = label or workspace_id
     if named or not shares_email:
         return named or "personal"
-    return chatgpt_account_id if len(chatgpt_account_id) <= 12 else f"{chatgpt_account_id[:12]}…"
+    return _short(chatgpt_account_id)
+
+
+def _short(identifier: str) -> str:
+    return identifier if len(identifier) <= 12 else f"{identifier[:12]}…"
 
 
 def _digest(text: str, length: int) -> str:

@@ -2,19 +2,24 @@
 
 A refresh token works once. Trying one is spending it, so what it brings is stored at once; and a file that is
 older than what is stored is not tried at all, since the sign-in service may take that for a theft and end
-the sign-in. For the same reason only the newest of several files of one account is tried.
+the sign-in. For the same reason only the newest of several files of one account is tried, and a file that
+comes several times at once is tried once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from uuid import uuid4
 
 from django.core.exceptions import ValidationError
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from accounts import leases, selectors, services
@@ -25,12 +30,22 @@ from accounts.models import Account
 from accounts.seats import difference
 from accounts.sign_in_client import Ask, Unreachable, as_json, ask
 from accounts.token_answer import Failed, Granted, Refused, read_answer
-from accounts.tokens import CLIENT_ID, LEASE_TTL_S, lease_name
+from accounts.tokens import (
+    CALL_TIMEOUT_S,
+    CLIENT_ID,
+    LEASE_TTL_S,
+    STORE_ATTEMPTS,
+    STORE_PAUSE_S,
+    lease_name,
+)
+from accounts.unsaved import of_process
 from codexproxy.crypto import EncryptionKeyError
 
 _SIGNED_OUT = (Account.Status.REAUTH_REQUIRED, Account.Status.DEACTIVATED)
 # Somebody else's refresh takes a second or two; then it is this file's turn.
-_LEASE_TRIES, _LEASE_PAUSE_S = 50, 0.1
+_REFRESH_WAIT_S, _LEASE_PAUSE_S = 5.0, 0.1
+# Whoever brings the same file at the same moment has an answer by then.
+_SAME_FILE_WAIT_S = CALL_TIMEOUT_S + 5.0
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -104,22 +119,69 @@ def bring(
         return kept
     if not verify:
         return _stored(auth, source, "")
-    if planned.account is None:
-        return _verified(auth, source, ask)
-    # The stored token may be this very one, and somebody else may be about to spend it.
-    name, holder = lease_name(planned.account.pk), uuid4()
-    for _ in range(_LEASE_TRIES):
-        if leases.acquire(name, holder=holder, ttl_s=LEASE_TTL_S, now=timezone.now()):
-            break
-        pause(_LEASE_PAUSE_S)
-    else:
-        message = "Its token is being refreshed at this moment. Import it again."
-        return Brought(Outcome.REFUSED, planned.account, message=message)
+    leased = _Leases(pause)
     try:
-        # RACE: whoever had the lease may have brought this very file, and spent its token.
-        return _kept(plan(auth, before)) or _verified(auth, source, ask)
+        if not leased.take(f"import:{_digest(auth.refresh_token)}", _SAME_FILE_WAIT_S):
+            return _busy(planned, "It is being imported at this moment.")
+        # RACE: whoever had the lease has brought this very file, and spent its token.
+        planned = plan(auth, before)
+        if planned.account is not None:
+            # The stored token may be this very one, and somebody else may be about to spend it.
+            if not leased.take(lease_name(planned.account.pk), _REFRESH_WAIT_S):
+                return _busy(planned, "Its token is being refreshed at this moment.")
+            planned = plan(auth, before)
+        return _kept(planned) or _verified(auth, source, ask, leased)
     finally:
-        leases.release(name, holder)
+        leased.release()
+
+
+class _Leases:
+    """What one import holds while it spends the token of its file, and until what that brought is stored."""
+
+    def __init__(self, pause: Callable[[float], object]) -> None:
+        self.pause = pause
+        self._holder = uuid4()
+        self._names: list[str] = []
+        self._is_kept = False
+
+    def take(self, name: str, wait_s: float) -> bool:
+        for _ in range(round(wait_s / _LEASE_PAUSE_S)):
+            if self._acquire(name):
+                self._names.append(name)
+                return True
+            self.pause(_LEASE_PAUSE_S)
+        return False
+
+    def release(self) -> None:
+        if not self._is_kept:
+            self._give_back()
+
+    def keep_until(self, write: Callable[[], object]) -> None:
+        """The database does not take it now: another thread goes on trying, under the same leases."""
+
+        def write_and_release() -> None:
+            for name in self._names:
+                self._acquire(name)
+            write()
+            self._give_back()
+
+        self._is_kept = True
+        of_process.keep(self._names[0], write_and_release)
+
+    def _acquire(self, name: str) -> bool:
+        return leases.acquire(name, holder=self._holder, ttl_s=LEASE_TTL_S, now=timezone.now())
+
+    def _give_back(self) -> None:
+        for name in self._names:
+            leases.release(name, self._holder)
+
+
+def _busy(planned: Planned, why: str) -> Brought:
+    return Brought(Outcome.REFUSED, planned.account, message=f"{why} Import it again.")
+
+
+def _digest(refresh_token: str) -> str:
+    return hashlib.sha256(refresh_token.encode()).hexdigest()
 
 
 def _kept(planned: Planned) -> Brought | None:
@@ -150,13 +212,33 @@ def _is_outdated(auth: ParsedAuth, account: Account) -> bool:
     return auth.refreshed_at < credential.refreshed_at and auth.refresh_token != credential.refresh_token
 
 
-def _verified(auth: ParsedAuth, source: str, ask: Ask) -> Brought:
+def _verified(auth: ParsedAuth, source: str, ask: Ask, leased: _Leases) -> Brought:
     answer = _answer(auth.refresh_token, ask)
     if isinstance(answer, Refused):
         return Brought(Outcome.REFUSED, services.account_known(auth), message=answer.reason)
     if isinstance(answer, Failed):
         return _stored(auth, source, answer.message)
-    return _stored(_renewed(auth, answer), source, "")
+    renewed = _renewed(auth, answer)
+    return _told(renewed, _stored_surely(renewed, source, leased), "")
+
+
+def _stored_surely(auth: ParsedAuth, source: str, leased: _Leases) -> services.ImportResult:
+    """The file's token is spent: what it brought is nowhere else. It goes on trying when this raises."""
+    write = partial(services.account_import, auth=auth, source=source)
+    for _ in range(STORE_ATTEMPTS - 1):
+        try:
+            return write()
+        except DatabaseError:
+            if not connection.in_atomic_block:
+                # It may be dead; the next try opens another.
+                connection.close()
+            leased.pause(STORE_PAUSE_S)
+    try:
+        return write()
+    except DatabaseError:
+        # With what this thread knows of who acts.
+        leased.keep_until(partial(copy_context().run, write))
+        raise
 
 
 def _answer(refresh_token: str, ask: Ask) -> Granted | Refused | Failed:
@@ -189,7 +271,10 @@ def _renewed(auth: ParsedAuth, granted: Granted) -> ParsedAuth:
 
 
 def _stored(auth: ParsedAuth, source: str, message: str) -> Brought:
-    result = services.account_import(auth=auth, source=source)
+    return _told(auth, services.account_import(auth=auth, source=source), message)
+
+
+def _told(auth: ParsedAuth, result: services.ImportResult, message: str) -> Brought:
     outcome = Outcome.VERIFIED if auth.is_fresh else Outcome.UNVERIFIED
     return Brought(outcome, result.account, result.created, message)
 

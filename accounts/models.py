@@ -39,6 +39,13 @@ class Account(models.Model):
 
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.ACTIVE)
     status_reason = models.TextField("reason", blank=True)
+    # One status, and yet two things may be so at once. A process of the former release may insert rows.
+    returns_paused = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="It was paused when it lost its sign-in, and is paused again with the next one.",
+    )
     blocked_at = models.DateTimeField(null=True, blank=True)
     reset_at = models.DateTimeField("blocked until", null=True, blank=True)
     block_window_reset_at = models.DateTimeField(

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from accounts import audit, changes
@@ -34,6 +34,17 @@ _NO_BLOCK: dict[str, Any] = {
     "blocked_at": None,
     "reset_at": None,
     "block_window_reset_at": None,
+}
+
+# The operator's pause outlives a lost sign-in: it is remembered then, and is the state after the next one.
+_OUT_BUT_PAUSED = Case(When(status=Status.PAUSED, then=Value(True)), default=F("returns_paused"))
+_SIGNED_IN: dict[str, Any] = {
+    "status": Case(
+        When(Q(status=Status.PAUSED) | Q(returns_paused=True), then=Value(Status.PAUSED)),
+        default=Value(Status.ACTIVE),
+    ),
+    "returns_paused": False,
+    **_NO_BLOCK,
 }
 
 
@@ -62,7 +73,7 @@ class NewTokens:
 
 @transaction.atomic
 def account_import(*, auth: ParsedAuth, source: str) -> ImportResult:
-    """Add the account, or give a known one its new tokens. A paused account stays paused.
+    """Add the account, or give a known one its new tokens. What was paused is paused after it.
 
     Raises ValidationError, and EncryptionKeyError under another key than the data's.
     """
@@ -204,21 +215,24 @@ def account_unblock(*, account_id: str, cause: str, blocked_at: datetime | None 
 
 
 @transaction.atomic
-def account_require_sign_in(*, account_id: str, reason: str, generation: int | None = None) -> int | None:
-    """Its tokens are refused for good. With `generation`, only if those are still the stored ones."""
+def account_require_sign_in(
+    *, account_id: str, reason: str, generation: int | None = None, code: str = ""
+) -> int | None:
+    """Its tokens are refused for good. With `generation`, only if those are still the stored ones.
+
+    `code` is upstream's own word for the reason.
+    """
     rows = Account.objects.filter(pk=account_id, status__in=_OPERABLE)
     if generation is not None:
         rows = rows.filter(credential__generation=generation)
-    changed = _set(rows, **(_NO_BLOCK | {"status": Status.REAUTH_REQUIRED, "status_reason": reason}))
-    return _record(account_id, Status.REAUTH_REQUIRED, reason) if changed else None
+    return _put_out(rows, account_id, Status.REAUTH_REQUIRED, reason, code)
 
 
 @transaction.atomic
-def account_deactivate(*, account_id: str, reason: str) -> int | None:
+def account_deactivate(*, account_id: str, reason: str, code: str = "") -> int | None:
     """Upstream has closed the account."""
     rows = Account.objects.filter(pk=account_id).exclude(status=Status.DEACTIVATED)
-    changed = _set(rows, **(_NO_BLOCK | {"status": Status.DEACTIVATED, "status_reason": reason}))
-    return _record(account_id, Status.DEACTIVATED, reason) if changed else None
+    return _put_out(rows, account_id, Status.DEACTIVATED, reason, code)
 
 
 @transaction.atomic
@@ -248,10 +262,12 @@ def credential_store(*, account_id: str, expected_generation: int, tokens: NewTo
     if not rows.update(**values):
         return None
     _learn_from(account_id, tokens.id_token)
+    former = _state(account_id)
     # Tokens that upstream has just issued are the proof that no sign-in is needed.
-    signed_out = Account.objects.filter(pk=account_id, status=Status.REAUTH_REQUIRED)
-    _set(signed_out, status=Status.ACTIVE, **_NO_BLOCK)
-    _record(account_id, "refreshed", f"generation {expected_generation + 1}")
+    _set(Account.objects.filter(pk=account_id, status=Status.REAUTH_REQUIRED), **_SIGNED_IN)
+    _record(
+        account_id, "refreshed", _joined(f"generation {expected_generation + 1}", _turn(account_id, former))
+    )
     return Credential.objects.get(pk=account_id)
 
 
@@ -303,6 +319,7 @@ def _created(auth: ParsedAuth, source: str) -> Account:
 
 def _updated(account: Account, auth: ParsedAuth, source: str) -> Account:
     rows = Account.objects.filter(pk=account.pk)
+    former = _state(account.pk)
     learned = {
         "chatgpt_account_id": auth.chatgpt_account_id,
         "chatgpt_user_id": auth.claims.user_id,
@@ -312,12 +329,11 @@ def _updated(account: Account, auth: ParsedAuth, source: str) -> Account:
         "plan_type": auth.plan_type if auth.claims.plan_type else "",
     }
     # What the new file does not say stays as it was known.
-    _set(rows, **_NO_BLOCK, **{name: value for name, value in learned.items() if value})
-    _set(rows.exclude(status=Status.PAUSED), status=Status.ACTIVE)
+    _set(rows, **_SIGNED_IN, **{name: value for name, value in learned.items() if value})
     tokens = _tokens_of(auth) | {"source": source}
     if not Credential.objects.filter(pk=account.pk).update(generation=F("generation") + 1, **tokens):
         Credential.objects.create(account=account, **tokens)
-    _record(account.pk, f"{_verb(source)} again", _origin(auth, source))
+    _record(account.pk, f"{_verb(source)} again", _joined(_origin(auth, source), _turn(account.pk, former)))
     audit.record("account_updated", subject=account.pk, detail=source)
     return rows.get()
 
@@ -345,15 +361,45 @@ def _tokens_of(auth: ParsedAuth) -> dict[str, Any]:
 
 def _operate(account_id: str, status: str, kind: str) -> Account:
     rows = Account.objects.filter(pk=account_id)
-    if not _set(rows.filter(status__in=_OPERABLE), status=status, **_NO_BLOCK):
+    # The act says by itself what else it ends.
+    limit = f"was {_state(account_id)}" if rows.filter(status__in=LIMITED).exists() else ""
+    if not _set(rows.filter(status__in=_OPERABLE), status=status, returns_paused=False, **_NO_BLOCK):
         account = rows.get()
         raise StateConflict(
             f"{account.display_name} cannot be {kind}: it is {account.get_status_display().lower()}. "
             "Sign it in again."
         )
-    _record(account_id, kind, f"by {audit.actor()}")
+    _record(account_id, kind, _joined(f"by {audit.actor()}", limit))
     audit.record(f"account_{kind}", subject=account_id)
     return rows.get()
+
+
+def _put_out(rows: QuerySet[Account], account_id: str, status: str, reason: str, code: str) -> int | None:
+    former = _state(account_id)
+    out = {"status": status, "status_reason": reason, "returns_paused": _OUT_BUT_PAUSED}
+    if not _set(rows, **(_NO_BLOCK | out)):
+        return None
+    told = f"{reason} ({code})" if code else reason
+    return _record(account_id, status, _joined(told, f"was {former}"))
+
+
+def _state(account_id: str) -> str:
+    """The state in the words of an event; empty text for an account that is gone."""
+    account = Account.objects.filter(pk=account_id).first()
+    if account is None:
+        return ""
+    until = f" until {account.reset_at:%Y-%m-%d %H:%M:%S} UTC" if account.reset_at else ""
+    return f"{account.get_status_display().lower()}{until}"
+
+
+def _turn(account_id: str, former: str) -> str:
+    """What an act has made of the state, where it has made anything of it."""
+    state = _state(account_id)
+    return f"was {former}, is {state}" if state != former else ""
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def _learn_from(account_id: str, id_token: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -204,13 +204,13 @@ def current(flow: SignInFlow, *, ask: Ask = ask) -> SignInFlow:
     return SignInFlow.objects.get(pk=flow.pk)
 
 
-def advance_all(*, ask: Ask = ask) -> int:
+def advance_all(*, ask: Ask = ask, is_stopped: Callable[[], bool] = lambda: False) -> int:
     """For a background job: asks for device codes whose page was closed; returns how many flows wait."""
     SignInFlow.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
     open_ones = (Status.PENDING, Status.FINISHING, Status.UNCONFIRMED)
     flows = list(SignInFlow.objects.filter(status__in=open_ones))
     with audit.acting_as(audit.Actor("background job")):
-        return sum(current(flow, ask=ask).is_open for flow in flows)
+        return sum(current(flow, ask=ask).is_open for flow in flows if not is_stopped())
 
 
 def is_callback_awaited() -> bool:

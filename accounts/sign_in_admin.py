@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -20,8 +20,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts import callback_listener, importing, services, sign_in
+from accounts.auth_file import ParsedAuth
 from accounts.identity import workspace_words
 from accounts.models import Account, SignInFlow
+from accounts.seats import difference
 from accounts.sign_in_client import Unreachable
 from accounts.sign_in_forms import ImportForm, PasteForm
 from accounts.sign_in_protocol import CallbackError, Declined, read_pasted
@@ -275,6 +277,7 @@ def _previews(flow: SignInFlow, target: Account | None) -> list[dict[str, Any]]:
                     workspace_id=auth.claims.workspace_id,
                     chatgpt_account_id=auth.chatgpt_account_id,
                     shares_email=True,
+                    shares_label=_shares_label(auth, files, planned.account),
                 ),
                 "expires": time_cell(auth.access_expires_at, now),
                 "age": duration_words(now - auth.refreshed_at) if auth.refreshed_at else "",
@@ -284,6 +287,17 @@ def _previews(flow: SignInFlow, target: Account | None) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _shares_label(auth: ParsedAuth, files: Sequence[ParsedAuth], account: Account | None) -> bool:
+    """Whether another workspace of the e-mail, here or among the files, has the same name."""
+    seat = services.seat_in(auth)
+    for each in files:
+        is_same_name = (each.email, each.claims.workspace_label) == (auth.email, auth.claims.workspace_label)
+        if is_same_name and difference(seat, services.seat_in(each)):
+            return True
+    stored = Account.objects.filter(email=auth.email, workspace_label=auth.claims.workspace_label)
+    return stored.exclude(pk=account.pk if account else "").exists()
 
 
 def _results(flow: SignInFlow) -> list[dict[str, Any]]:

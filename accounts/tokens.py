@@ -2,7 +2,7 @@
 
 A refresh token works once. Spending it twice, or losing what it brought, signs the account out: therefore
 one task asks for all that wait, a lease keeps other processes away, and new tokens are stored before
-anybody uses them.
+anybody uses them. While the database does not take them, the lease is kept with them.
 
 RefreshRefused     for good; the account now needs a sign-in, or is closed
 RefreshFailed      for now
@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID, uuid4
 from zlib import crc32
 
@@ -29,6 +30,7 @@ from accounts import leases, selectors
 from accounts.models import Credential
 from accounts.services import NewTokens, account_deactivate, account_require_sign_in, credential_store
 from accounts.token_answer import Failed, Granted, Refusal, Refused, read_answer
+from accounts.unsaved import Unsaved, of_process
 from codexproxy.crypto import EncryptionKeyError
 from codexproxy.db import DatabaseThread
 from codexproxy.http import HttpClient, ResponseTooLarge, Timeouts, TransportFailed
@@ -42,8 +44,6 @@ HEADERS = (
     (b"user-agent", b"codexproxy/0.1"),
 )
 CALL_TIMEOUT_S = 30.0
-# Longer than the call and the storing of its answer, or a second process would spend the same token.
-LEASE_TTL_S = 45.0
 LEASE_POLL_S = 0.2
 COOLDOWN_S = 5.0
 BRAND_NEW_S = 60.0
@@ -55,6 +55,14 @@ _SPREAD_OF_LIFE = 0.1
 ANSWER_LIMIT = 256 * 1024
 STORE_ATTEMPTS = 3
 STORE_PAUSE_S = 0.5
+# How long the database may keep a call waiting: for a connection, then for a lock (see codexproxy/env.py).
+DATABASE_WAIT_S = 10.0
+# Longer than everything that is done under it, or a second process would spend the same token: the lease is
+# taken, the sign-in service is asked, and its answer is stored.
+LEASE_TTL_S = DATABASE_WAIT_S + CALL_TIMEOUT_S + STORE_ATTEMPTS * (DATABASE_WAIT_S + STORE_PAUSE_S)
+# A stop waits for a call that is on its way: what it brings is lost otherwise.
+END_S = CALL_TIMEOUT_S
+ENDING = "This process is ending."
 
 logger = logging.getLogger(__name__)
 
@@ -81,14 +89,6 @@ class FreshToken:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Unsaved:
-    """Tokens that upstream has issued and the database would not take; the only copy there is."""
-
-    generation: int
-    tokens: NewTokens
-
-
 class TokenRefresher:
     """Belongs to one event loop."""
 
@@ -99,6 +99,7 @@ class TokenRefresher:
         thread: DatabaseThread,
         auth_base_url: str,
         now: Callable[[], datetime] = timezone.now,
+        unsaved: Unsaved = of_process,
     ) -> None:
         self._client = client
         self._thread = thread
@@ -106,12 +107,17 @@ class TokenRefresher:
         self._now = now
         self._running: dict[tuple[str, int], asyncio.Task[FreshToken | RefreshRefused | RefreshFailed]] = {}
         self._cooldowns: dict[str, datetime] = {}
-        self._unsaved: dict[str, _Unsaved] = {}
+        self._unsaved = unsaved
+        self._is_ending = False
+        # False once `end` has given up on what runs, or on the database.
+        self.is_ended_well = True
 
     async def refresh(
         self, account_id: str, *, stale_generation: int, reason: str = "unauthorized_recovery"
     ) -> FreshToken:
         """A token newer than `stale_generation`. Raises RefreshRefused and RefreshFailed."""
+        if self._is_ending:
+            raise RefreshFailed(ENDING)
         key = (account_id, stale_generation)
         task = self._running.get(key)
         if task is None:
@@ -123,6 +129,21 @@ class TokenRefresher:
         if isinstance(outcome, FreshToken):
             return outcome
         raise outcome
+
+    async def end(self, timeout_s: float = END_S) -> None:
+        """Begin no refresh any more, and wait for those that run: a token that is spent must not be lost."""
+        self._is_ending = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        running = set(self._running.values())
+        if running:
+            _, running = await asyncio.wait(running, timeout=timeout_s)
+        left_s = max(0.0, deadline - loop.time())
+        self.is_ended_well = await asyncio.to_thread(self._unsaved.end, left_s) and not running
+        if not self.is_ended_well:
+            logger.error(
+                "new tokens may be lost: they did not come, or were not stored, in %.0f s", timeout_s
+            )
 
     async def _outcome(
         self, account_id: str, stale: int, reason: str
@@ -152,9 +173,10 @@ class TokenRefresher:
         if credential.generation > stale:
             return _as_fresh(credential)
         try:
-            return await self._renew(credential, reason)
+            return await self._renew(credential, holder, reason)
         finally:
-            await self._release(account_id, holder)
+            if account_id not in self._unsaved:
+                await self._release(account_id, holder)
 
     async def _release(self, account_id: str, holder: UUID) -> None:
         try:
@@ -166,7 +188,7 @@ class TokenRefresher:
     async def _claim(self, account_id: str, holder: UUID, stale: int) -> Credential:
         """The credential: ours to refresh, or already refreshed by another process."""
         deadline = asyncio.get_running_loop().time() + LEASE_TTL_S
-        while True:
+        while not self._is_ending:
             credential, is_ours = await self._thread.run(_claim, account_id, holder, stale, self._now())
             if credential is None:
                 raise RefreshFailed("The account is gone.")
@@ -175,12 +197,12 @@ class TokenRefresher:
             if asyncio.get_running_loop().time() >= deadline:
                 raise RefreshFailed("Another process refreshes this account and does not come to an end.")
             await asyncio.sleep(LEASE_POLL_S)
+        raise RefreshFailed(ENDING)
 
-    async def _renew(self, credential: Credential, reason: str) -> FreshToken:
-        account_id = credential.account_id
-        unsaved = self._unsaved.get(account_id)
-        if unsaved is not None and unsaved.generation == credential.generation:
-            return await self._store(credential, unsaved.tokens)
+    async def _renew(self, credential: Credential, holder: UUID, reason: str) -> FreshToken:
+        if credential.account_id in self._unsaved:
+            # The lease was lost with the database: the stored token is spent all the same.
+            raise RefreshFailed("Its new tokens are not stored yet.")
         if _is_brand_new(credential, self._now()):
             raise AlreadyFresh("The token was refreshed less than a minute ago.")
         answer = await self._ask(credential.refresh_token, reason)
@@ -195,7 +217,7 @@ class TokenRefresher:
             access_expires_at=answer.expires_at,
             refreshed_at=self._now(),
         )
-        return await self._store(credential, tokens)
+        return await self._store(credential, holder, tokens)
 
     async def _ask(self, refresh_token: str, reason: str) -> Granted | Refused | Failed:
         content = json.dumps(
@@ -221,19 +243,20 @@ class TokenRefresher:
         except ResponseTooLarge as failure:
             return Failed(str(failure))
 
-    async def _store(self, credential: Credential, tokens: NewTokens) -> FreshToken:
+    async def _store(self, credential: Credential, holder: UUID, tokens: NewTokens) -> FreshToken:
         """Stored first, used then. A database that is busy is asked again: these tokens exist only here."""
-        account_id, generation = credential.account_id, credential.generation
-        self._unsaved[account_id] = _Unsaved(generation, tokens)
+        account_id = credential.account_id
+        write = partial(_store, account_id, credential.generation, tokens)
         for attempt in range(1, STORE_ATTEMPTS + 1):
             try:
-                stored = await self._thread.run(_store, account_id, generation, tokens)
+                stored = await self._thread.run(write)
                 break
             except DatabaseError:
                 if attempt == STORE_ATTEMPTS:
+                    keep = partial(_store_under_lease, lease_name(account_id), holder, self._now, write)
+                    self._unsaved.keep(account_id, keep)
                     raise
                 await asyncio.sleep(STORE_PAUSE_S)
-        self._unsaved.pop(account_id, None)
         if stored is None:
             raise RefreshFailed("The account is gone.")
         return _as_fresh(stored)
@@ -246,13 +269,16 @@ class TokenRefresher:
             return _as_fresh(stored)
         logger.warning("account %s: the refresh was refused: %s", account_id, refused.code)
         if refused.refusal is Refusal.CLOSED:
-            await self._thread.run(account_deactivate, account_id=account_id, reason=refused.reason)
+            await self._thread.run(
+                account_deactivate, account_id=account_id, reason=refused.reason, code=refused.code
+            )
         else:
             await self._thread.run(
                 account_require_sign_in,
                 account_id=account_id,
                 reason=refused.reason,
                 generation=credential.generation,
+                code=refused.code,
             )
         raise RefreshRefused(refused.code, refused.reason)
 
@@ -276,10 +302,17 @@ def next_refresh_at(account_id: str, access_expires_at: datetime | None, refresh
     return latest - spread * (crc32(account_id.encode()) / 2**32)
 
 
-async def refresh_due(refresher: TokenRefresher, thread: DatabaseThread, now: datetime) -> int:
+async def refresh_due(
+    refresher: TokenRefresher,
+    thread: DatabaseThread,
+    now: datetime,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> int:
     """Refresh what is due, one after the other; returns how many have a new token."""
     refreshed = 0
     for credential in due_for_refresh(await thread.run(selectors.credentials_in_use), now):
+        if is_stopped():
+            break
         try:
             await refresher.refresh(
                 credential.account_id, stale_generation=credential.generation, reason="proactive_expiry"
@@ -335,6 +368,15 @@ def _store(account_id: str, generation: int, tokens: NewTokens) -> Credential | 
     """What is stored afterwards: these tokens, or those of an import that came meanwhile."""
     stored = credential_store(account_id=account_id, expected_generation=generation, tokens=tokens)
     return stored or selectors.credential_get(account_id)
+
+
+def _store_under_lease(
+    name: str, holder: UUID, now: Callable[[], datetime], write: Callable[[], object]
+) -> None:
+    """Nobody else may spend the former token until this has been written."""
+    leases.acquire(name, holder=holder, ttl_s=LEASE_TTL_S, now=now())
+    write()
+    leases.release(name, holder)
 
 
 def _is_brand_new(credential: Credential, now: datetime) -> bool:

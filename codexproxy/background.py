@@ -71,14 +71,14 @@ def jobs(runtime: Runtime, thread: DatabaseThread, stop: asyncio.Event) -> list[
         Job(
             "refresh tokens before they expire",
             TOKENS_EVERY_S,
-            lambda: refresh_due(runtime.refresher, thread, timezone.now()),
+            lambda: refresh_due(runtime.refresher, thread, timezone.now(), stop.is_set),
         ),
         Job(
             "give back what ended processes held of limits",
             RESERVATIONS_EVERY_S,
             lambda: thread.run(reservations_reclaim, now=timezone.now()),
         ),
-        Job("sign-ins that wait", SIGN_INS_EVERY_S, lambda: thread.run(sign_in.advance_all)),
+        Job("sign-ins that wait", SIGN_INS_EVERY_S, lambda: _advance_sign_ins(stop)),
         Job("look for what to tell", NOTICES_EVERY_S, lambda: thread.run(look, now=timezone.now())),
         Job(
             "send notices", DELIVERIES_EVERY_S, lambda: _unless_stopped(stop, deliver(runtime.client, thread))
@@ -101,6 +101,15 @@ async def run_jobs(
         loops.append(spawn(_run_on(job, holder, thread, stop, clock, after_s), name=job.name))
     await asyncio.gather(*loops)
     await _release(holder, thread)
+
+
+async def _advance_sign_ins(stop: asyncio.Event) -> None:
+    """In a thread of its own: it waits for the sign-in service, and no other job waits with it."""
+    thread = DatabaseThread("sign-ins")
+    try:
+        await thread.run(sign_in.advance_all, is_stopped=stop.is_set)
+    finally:
+        await asyncio.to_thread(thread.close)
 
 
 async def _unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> None:

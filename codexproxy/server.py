@@ -66,7 +66,8 @@ class ServerOptions:
     # So is one that accepts no byte of what is written to it.
     write_stall_s: float = 120.0
     drain_s: float = 30.0
-    shutdown_s: float = 25.0
+    # A job that runs, then the refresh of a token that is on its way: both have limits of their own.
+    shutdown_s: float = 40.0
     # Long enough for an application to write down that its client has left.
     application_close_s: float = 20.0
 

@@ -365,7 +365,13 @@ class Attempts:
         try:
             fresh = await self._services.refresher.refresh(account_id, stale_generation=stale, reason=reason)
         except RefreshRefused as refusal:
-            outcome = Outcome("signed out", Effect.SIGN_IN_NEEDED, Step.NEXT_ACCOUNT, reason=refusal.reason)
+            outcome = Outcome(
+                "signed out",
+                Effect.SIGN_IN_NEEDED,
+                Step.NEXT_ACCOUNT,
+                reason=refusal.reason,
+                code=refusal.code,
+            )
             return Refused(outcome, UpstreamError(401, {"code": refusal.code, "message": refusal.reason}))
         except RefreshFailed as failure:
             outcome = Outcome(

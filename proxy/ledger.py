@@ -89,12 +89,13 @@ class DatabaseLedger:
         write = partial(account_unblock, account_id=account_id, cause=cause, blocked_at=_moment(blocked_at))
         self._put_last(account_id, "unblock", write)
 
-    def sign_in_needed(self, account_id: str, reason: str, generation: int) -> None:
-        write = partial(account_require_sign_in, account_id=account_id, reason=reason, generation=generation)
+    def sign_in_needed(self, account_id: str, reason: str, generation: int, code: str = "") -> None:
+        about = {"account_id": account_id, "reason": reason, "code": code}
+        write = partial(account_require_sign_in, generation=generation, **about)
         self._put_last(account_id, "sign-in needed", write)
 
-    def deactivate(self, account_id: str, reason: str) -> None:
-        write = partial(account_deactivate, account_id=account_id, reason=reason)
+    def deactivate(self, account_id: str, reason: str, code: str = "") -> None:
+        write = partial(account_deactivate, account_id=account_id, reason=reason, code=code)
         self._put_last(account_id, "deactivate", write)
 
     def sample(self, account_id: str, sample: Sample) -> None:

@@ -40,7 +40,7 @@ class Step(Enum):
 class Outcome:
     """`name` is what the record and the explainer show; `reset_at` is unix seconds.
 
-    `limit_id`: the limit for one model that was reached.
+    `limit_id`: the limit for one model that was reached. `code`: upstream's word for the end of a sign-in.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Outcome:
     reset_at: float | None = None
     reason: str = ""
     limit_id: str = ""
+    code: str = ""
 
     @property
     def counts_as_transient(self) -> bool:
@@ -138,9 +139,11 @@ def classify(error: UpstreamError, now: float) -> Outcome:
     if is_foreign_content(error):
         return Outcome("foreign encrypted content", Effect.NONE, Step.WITHOUT_REASONING)
     if code in CLOSED_REASONS:
-        return Outcome("account closed", Effect.DEACTIVATED, Step.NEXT_ACCOUNT, reason=CLOSED_REASONS[code])
+        closed = CLOSED_REASONS[code]
+        return Outcome("account closed", Effect.DEACTIVATED, Step.NEXT_ACCOUNT, reason=closed, code=code)
     if code in SIGN_IN_REASONS:
-        return Outcome("signed out", Effect.SIGN_IN_NEEDED, Step.NEXT_ACCOUNT, reason=SIGN_IN_REASONS[code])
+        ended = SIGN_IN_REASONS[code]
+        return Outcome("signed out", Effect.SIGN_IN_NEEDED, Step.NEXT_ACCOUNT, reason=ended, code=code)
     if status == 401:
         return Outcome(
             "unauthorized", Effect.TRANSIENT, Step.REFRESH_TOKEN, reason="upstream refused the token"

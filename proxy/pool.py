@@ -21,8 +21,8 @@ class Ledger(Protocol):
 
     def block(self, member: Member) -> None: ...
     def unblock(self, account_id: str, cause: str, blocked_at: float | None) -> None: ...
-    def sign_in_needed(self, account_id: str, reason: str, generation: int) -> None: ...
-    def deactivate(self, account_id: str, reason: str) -> None: ...
+    def sign_in_needed(self, account_id: str, reason: str, generation: int, code: str) -> None: ...
+    def deactivate(self, account_id: str, reason: str, code: str) -> None: ...
     def sample(self, account_id: str, sample: Sample) -> None: ...
 
 
@@ -141,10 +141,11 @@ class Pool:
             self._limit_model(member, outcome, model, now)
         elif outcome.effect is Effect.SIGN_IN_NEEDED and candidate.status != "paused":
             candidate.status, candidate.reason = "reauth_required", outcome.reason
-            self._ledger.sign_in_needed(candidate.account_id, outcome.reason, member.token.generation)
+            generation = member.token.generation
+            self._ledger.sign_in_needed(candidate.account_id, outcome.reason, generation, outcome.code)
         elif outcome.effect is Effect.DEACTIVATED and candidate.status != "paused":
             candidate.status, candidate.reason = "deactivated", outcome.reason
-            self._ledger.deactivate(candidate.account_id, outcome.reason)
+            self._ledger.deactivate(candidate.account_id, outcome.reason, outcome.code)
 
     def sampled(self, member: Member, sample: Sample) -> None:
         """A reading of the account's windows, from headers or an event."""

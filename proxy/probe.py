@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import msgspec
+from django.conf import settings
 
 from proxy.assembly import ResponseAssembly
 from proxy.attempts import Attempts, Turn
@@ -21,6 +23,7 @@ from proxy.pool import Member
 from proxy.runtime import Runtime
 from proxy.sinks import Ending
 from requestlogs.records import AttemptRecord, Record
+from usage.refresh import NoUsage, usage_asked, usage_in, usage_url
 
 CLIENT = "codexproxy probe"
 # What a probe may take in all, in seconds.
@@ -45,29 +48,68 @@ async def probe(running: Runtime, account_id: str, model: str) -> list[Step]:
         return [Step(False, "Account", "It is not in the pool: it has no sign-in.")]
     record = Record(f"probe-{uuid4()}", datetime.now(UTC), path="/backend-api/codex/responses", client=CLIENT)
     record.model = model
-    heard = _Heard()
+    steps: list[Step] = []
     began = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            await _ask(running, member, record, heard)
-        ending = heard.step()
-    except Surfaced as refused:
-        record.error_code, record.error_message = refused.code, refused.message[:500]
-        ending = Step(False, "Answer", refused.message)
+            await _try(running, member, record, steps)
     except TimeoutError:
         record.error_code = "timeout"
-        ending = Step(False, "Answer", f"There was none within {TIMEOUT_S:.0f} s.")
+        steps.append(Step(False, "Answer", f"There was none within {TIMEOUT_S:.0f} s."))
     finally:
         record.status_code = 200 if record.status == "success" else 502
         record.latency_ms = int(1000 * (asyncio.get_running_loop().time() - began))
         metrics().observe(record)
         running.writer.put(record)
-    return [
-        _token_step(member, running.services.clock()),
-        *(_attempt_step(attempt) for attempt in record.attempts),
-        ending,
-        *_window_steps(member, running.services.clock()),
-    ]
+    return [*steps, *_window_steps(member, running.services.clock())]
+
+
+async def _try(running: Runtime, member: Member, record: Record, steps: list[Step]) -> None:
+    """The token, the usage endpoint, then one tiny request: each step is told before the next is tried."""
+    expires_at = member.token.expires_at
+    steps.append(_token_step(expires_at, running.services.clock()))
+    if expires_at is None or expires_at > running.services.clock():
+        # One that has ended is renewed by the request, and the endpoint would only refuse it.
+        steps.append(await _usage_step(running, member))
+    generation, heard = member.token.generation, _Heard()
+    try:
+        await _ask(running, member, record, heard)
+        ending = heard.step()
+    except Surfaced as refused:
+        record.error_code, record.error_message = refused.code, refused.message[:500]
+        ending = Step(False, "Answer", refused.message)
+    finally:
+        is_renewed = member.token.generation > generation
+        renewal = _renewal_step(member, running.services.clock()) if is_renewed else None
+        steps.extend(_asked_steps(record.attempts, renewal))
+    steps.append(ending)
+
+
+async def _usage_step(running: Runtime, member: Member) -> Step:
+    """What it tells is learned: an early reset lifts a limit."""
+    url = usage_url(settings.UPSTREAM_BASE_URL)
+    try:
+        status, body = await usage_asked(running.client, url, member.token.access, member.chatgpt_account_id)
+    except NoUsage as failure:
+        return Step(False, "Usage", str(failure))
+    sample = usage_in(body, running.services.clock()) if status == 200 else None
+    if sample is None:
+        return Step(False, "Usage", f"HTTP {status}, no figures")
+    running.pool.sampled(member, sample)
+    return Step(True, "Usage", f"HTTP {status}, {sample.words}")
+
+
+def _asked_steps(attempts: Sequence[AttemptRecord], renewal: Step | None) -> list[Step]:
+    """A renewal comes after the refusal that it answers; without one, the token had ended before."""
+    steps = [_attempt_step(attempt) for attempt in attempts]
+    if renewal is not None:
+        refused = [place for place, attempt in enumerate(attempts, 1) if attempt.status == 401]
+        steps.insert(refused[0] if refused else 0, renewal)
+    return steps
+
+
+def _renewal_step(member: Member, now: float) -> Step:
+    return Step(True, "Refresh", f"The token was renewed. {_token_step(member.token.expires_at, now).words}")
 
 
 async def _ask(running: Runtime, member: Member, record: Record, heard: _Heard) -> None:
@@ -130,12 +172,11 @@ def _text_of(response: dict[str, Any]) -> str:
     return " ".join(str(part.get("text", "")) for part in parts).strip()
 
 
-def _token_step(member: Member, now: float) -> Step:
-    expires_at = member.token.expires_at
+def _token_step(expires_at: float | None, now: float) -> Step:
     if expires_at is None:
         return Step(True, "Access token", "It does not say when it ends.")
     if expires_at <= now:
-        return Step(False, "Access token", "It has ended, and could not be renewed.")
+        return Step(False, "Access token", "It has ended.")
     return Step(True, "Access token", f"It is good for another {int(expires_at - now) // 60} minutes.")
 
 

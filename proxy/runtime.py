@@ -140,8 +140,8 @@ class Runtime:
         ]
 
     async def stop(self) -> bool:
-        """Everything learned and every record is written before this returns; False where the database
-        did not take it.
+        """Everything learned, every record and every new token is written before this returns; False where
+        the database did not take it.
 
         What fails here keeps nothing after it from being written and closed.
         """
@@ -150,11 +150,12 @@ class Runtime:
             # The last one pushed goes first.
             for step in (self.threads.close, self.client.close, self._write_all, self._end_tasks):
                 ending.push_async_callback(step)
-        return self.writer.is_written and self._ledger.is_written
+        return self.writer.is_written and self._ledger.is_written and self.refresher.is_ended_well
 
     async def _write_all(self) -> None:
         """All at once, in threads of their own: what one waits for must not cost the others their time."""
         steps = (
+            self.refresher.end(),
             self.writer.stop(),
             self._reservations.stop(),
             self._ledger.stop(),

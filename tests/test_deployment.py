@@ -62,7 +62,7 @@ def test_the_image_holds_everything_that_runs_and_is_not_root_s() -> None:
 
 
 def test_the_image_is_stopped_more_slowly_than_the_server_drains() -> None:
-    assert COMPOSE["x-codexproxy"]["stop_grace_period"] == "45s"
+    assert COMPOSE["x-codexproxy"]["stop_grace_period"] == "75s"
 
 
 def test_each_proxy_passes_streams_and_websockets_on() -> None:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
-from accounts.tokens import FreshToken, RefreshRefused
+from accounts import services
+from accounts.auth_file import parse
+from accounts.models import Account
+from accounts.tokens import FreshToken, RefreshRefused, TokenRefresher, refresh_due
+from accounts.unsaved import Unsaved
+from codexproxy.db import DatabaseThread
 from proxy.attempts import Services
 from proxy.errors import Surfaced
-from proxy.pool import Token
+from proxy.ledger import DatabaseLedger
+from proxy.pool import Pool, Token
+from proxy.selectors import load_snapshot
 from proxy.snapshot import AccountView
+from tests.accounts.sign_in_service import Answer, refused
+from tests.builders import make_account, make_auth_json, make_jwt
 from tests.proxy.fakes import NOW, Clock, DataPlane, limit, ok, refusal, view
 from usage.windows import Sample, WindowReading
 
@@ -35,6 +49,9 @@ class Truth:
     primary_reset_at: float = NOW + 5 * HOUR
     week_reset_at: float = NOW + 100 * HOUR
     revoked: bool = False
+    week_room: int = WEEK_ROOM
+    # The week's end is told as a quota, not as a limit.
+    has_quota: bool = False
 
     def roll(self) -> None:
         if self.clock() >= self.primary_reset_at:
@@ -48,7 +65,7 @@ class Truth:
 
     @property
     def full_until(self) -> float | None:
-        if self.week_used >= WEEK_ROOM:
+        if self.week_used >= self.week_room:
             return self.week_reset_at
         return self.primary_reset_at if self.primary_used >= PRIMARY_ROOM else None
 
@@ -60,13 +77,16 @@ class Truth:
         if self.revoked:
             return refusal(401, {"code": "token_invalidated", "message": "revoked"})
         if self.full_until is not None:
+            if self.has_quota and self.full_until == self.week_reset_at:
+                error = {"code": "insufficient_quota", "message": "quota", "resets_at": int(self.full_until)}
+                return refusal(429, error)
             return limit(self.full_until - NOW)
         self.primary_used += 1
         self.week_used += 1
         return ok()
 
     def reading(self) -> Sample:
-        primary, week = 100.0 * self.primary_used / PRIMARY_ROOM, 100.0 * self.week_used / WEEK_ROOM
+        primary, week = 100.0 * self.primary_used / PRIMARY_ROOM, 100.0 * self.week_used / self.week_room
         windows = (
             WindowReading("primary", primary, self.primary_reset_at, 300),
             WindowReading("secondary", week, self.week_reset_at, 10_080),
@@ -179,3 +199,153 @@ async def test_a_limit_that_upstream_lifts_early_is_over_with_the_next_reading()
     week.truth["b"].reset_early()
     assert all(await week.hour())
     assert week.states() == {"a": "rate_limited", "b": "active", "c": "rate_limited"}
+
+
+# --- the same week in the database ----------------------------------------------------------------
+
+NAMES = ("a", "b", "c")
+# So few that the week of an account ends before its time.
+STORED_WEEK_ROOM = 120
+Row = tuple[str, float | None]
+
+
+class SignIns:
+    """The sign-in service: each refresh token works once. Stands in for the HTTP client."""
+
+    def __init__(self, truth: dict[str, Truth], clock: Clock) -> None:
+        self.truth, self.clock = truth, clock
+        self.valid = {f"refresh-1-of-{name}": name for name in truth}
+        self.asked: list[str] = []
+        self.spent_twice: list[str] = []
+
+    def issue(self, name: str) -> dict[str, str]:
+        refresh_token = f"refresh-{len(self.asked)}-of-{name}"
+        self.valid[refresh_token] = name
+        access_token = make_jwt({"exp": self.clock() + 24 * HOUR, "number": len(self.asked)})
+        return {"access_token": access_token, "refresh_token": refresh_token}
+
+    async def send(self, method: str, url: str, headers: Any, content: bytes, timeouts: Any) -> Answer:
+        token = json.loads(content)["refresh_token"]
+        name = self.valid.pop(token, "")
+        self.asked.append(name)
+        if not name:
+            self.spent_twice.append(token)
+            return refused("refresh_token_reused")
+        if self.truth[name].revoked:
+            return refused("refresh_token_invalidated")
+        return Answer(200, self.issue(name))
+
+
+class StoredWeek(Week):
+    """The pool of one process with its real ledger, token refresher and services."""
+
+    def __init__(self, thread: DatabaseThread, *, has_readings: bool) -> None:
+        super().__init__(has_readings=has_readings)
+        self.thread = thread
+        for truth in self.truth.values():
+            truth.week_room, truth.has_quota = STORED_WEEK_ROOM, True
+        self.sign_ins = SignIns(self.truth, self.clock)
+        given: dict[str, Any] = {"client": self.sign_ins, "now": self.moment, "unsaved": Unsaved()}
+        self.refresher = TokenRefresher(thread=thread, auth_base_url="http://auth.test", **given)
+        self.ledger = DatabaseLedger(thread)
+        self.plane.pool = Pool(self.ledger, self.clock, random.Random(1))
+        self.ledger.attach(self.plane.pool)
+        seams: Any = (self.plane.pool, self.plane.affinity, self, self.refresher, self.clock)
+        self.plane.services = Services(*seams)
+
+    def moment(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+    async def begin(self) -> None:
+        for name in NAMES:
+            times = {"access_expires_at": self.moment() + timedelta(hours=24), "refreshed_at": self.moment()}
+            await self.thread.run(partial(make_account, name, **times))
+        await self.look()
+
+    async def look(self) -> None:
+        """Everything learned is written, and read again."""
+        await self.ledger.stop()
+        self.plane.pool.swap(await self.thread.run(load_snapshot))
+
+    async def hour(self) -> list[bool]:
+        await refresh_due(self.refresher, self.thread, self.moment())
+        await self.look()
+        served = await super().hour()
+        await self.ledger.stop()
+        return served
+
+    async def sign_in(self, name: str) -> None:
+        self.truth[name].revoked = False
+        made = make_auth_json(email=f"{name}@example.com", account_id=name, last_refresh=None)
+        made["tokens"] |= self.sign_ins.issue(name)
+        made["last_refresh"] = self.moment().isoformat()
+        again = partial(
+            services.account_sign_in_again,
+            account_id=name,
+            auth=parse(json.dumps(made)),
+            source="test",
+        )
+        await self.thread.run(again)
+        await self.look()
+
+    async def rows(self) -> dict[str, Row]:
+        def read() -> dict[str, Row]:
+            return {
+                row.pk: (row.status, row.reset_at and row.reset_at.timestamp())
+                for row in Account.objects.all()
+            }
+
+        return await self.thread.run(read)
+
+
+@asynccontextmanager
+async def stored_week(*, has_readings: bool) -> AsyncIterator[StoredWeek]:
+    thread = DatabaseThread("week")
+    try:
+        week = StoredWeek(thread, has_readings=has_readings)
+        await week.begin()
+        yield week
+    finally:
+        thread.close()
+
+
+def check_row(row: Row, truth: Truth, when: str) -> None:
+    status, reset_at = row
+    if status == "reauth_required":
+        assert truth.revoked, f"{when}: is signed in"
+    elif status != "active":
+        assert reset_at is not None, f"{when}: no end"
+        # After its end nobody has asked yet; until then it is upstream's.
+        assert reset_at <= truth.clock() or reset_at == truth.full_until, f"{when}: is stuck"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("has_readings", [True, False])
+async def test_every_account_is_stored_in_the_right_state_at_every_hour_of_a_week(has_readings: bool) -> None:
+    seen: set[str] = set()
+    async with stored_week(has_readings=has_readings) as week:
+        for hour in range(1, HOURS_OF_A_WEEK + 1):
+            if hour == 60 and has_readings:
+                week.truth["a"].reset_early()
+            week.truth["c"].revoked = 72 <= hour < 120
+            if hour == 120:
+                await week.sign_in("c")
+            assert all(await week.hour()), f"a turn of hour {hour} went wrong"
+            rows = await week.rows()
+            for name, row in rows.items():
+                seen.add(row[0])
+                check_row(row, week.truth[name], f"hour {hour}: {name}")
+            if 100 <= hour < 120:
+                assert rows["c"][0] == "reauth_required"
+        await _asked_once_more(week)
+        assert {status for status, _ in (await week.rows()).values()} == {"active"}, "one is stuck"
+    assert seen == {"active", "rate_limited", "quota_exceeded", "reauth_required"}
+    assert week.sign_ins.spent_twice == []
+    assert min(week.sign_ins.asked.count(name) for name in NAMES) >= 3, "tokens end each day"
+
+
+async def _asked_once_more(week: StoredWeek) -> None:
+    """When all windows have begun anew, so often that each account has its turn."""
+    week.clock.now += HOURS_OF_A_WEEK * HOUR
+    for _ in range(2):
+        assert all(await week.hour())

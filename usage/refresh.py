@@ -21,7 +21,7 @@ from codexproxy.db import DatabaseThread
 from codexproxy.http import HttpClient, ResponseTooLarge, Timeouts, TransportFailed
 from usage.selectors import current_windows
 from usage.services import sample_store
-from usage.windows import sample_from_usage
+from usage.windows import Sample, sample_from_usage
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,10 @@ LEFT_ALONE_S = 300.0
 WHOLE_EVERY_S = 300.0
 _ASKED = (Account.Status.ACTIVE, Account.Status.RATE_LIMITED, Account.Status.QUOTA_EXCEEDED)
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class NoUsage(Exception):
+    """The usage endpoint did not answer; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ class UsageRefresher:
             if renewed is None:
                 return False
             status, body = await self._ask(renewed)
-        sample = sample_from_usage(_object(body), time.time()) if status == 200 else None
+        sample = usage_in(body, time.time()) if status == 200 else None
         if sample is None:
             logger.info("account %s: no usage figures (HTTP %s)", asked.account_id, status)
             return False
@@ -112,26 +116,10 @@ class UsageRefresher:
 
     async def _ask_once(self, asked: _Asked) -> tuple[int, bytes]:
         """Status 0 when there was no answer."""
-        headers = [
-            (b"authorization", b"Bearer " + asked.access_token.encode()),
-            (b"accept", b"application/json"),
-            (b"accept-encoding", b"identity"),
-            (b"user-agent", b"codexproxy/0.1"),
-        ]
-        if asked.chatgpt_account_id:
-            headers.append((b"chatgpt-account-id", asked.chatgpt_account_id.encode()))
         try:
-            # The client's own time-outs count silence; this one ends an answer that trickles.
-            async with asyncio.timeout(TIMEOUT_S):
-                response = await self._client.send(
-                    "GET", self._url, headers, b"", Timeouts(TIMEOUT_S, TIMEOUT_S)
-                )
-                try:
-                    return response.status, await response.read(BODY_LIMIT)
-                finally:
-                    await response.close()
-        except (TransportFailed, ResponseTooLarge, TimeoutError) as failure:
-            logger.info("account %s: usage cannot be read: %s", asked.account_id, str(failure) or "no answer")
+            return await usage_asked(self._client, self._url, asked.access_token, asked.chatgpt_account_id)
+        except NoUsage as failure:
+            logger.info("account %s: usage cannot be read: %s", asked.account_id, failure)
             return 0, b""
 
     async def _renewed(self, asked: _Asked) -> _Asked | None:
@@ -140,6 +128,35 @@ class UsageRefresher:
         except (RefreshRefused, RefreshFailed):
             return None
         return _Asked(asked.account_id, asked.chatgpt_account_id, fresh.access_token, fresh.generation)
+
+
+async def usage_asked(
+    client: HttpClient, url: str, access_token: str, chatgpt_account_id: str | None
+) -> tuple[int, bytes]:
+    """What the usage endpoint answers, once. Raises NoUsage when it does not answer."""
+    headers = [
+        (b"authorization", b"Bearer " + access_token.encode()),
+        (b"accept", b"application/json"),
+        (b"accept-encoding", b"identity"),
+        (b"user-agent", b"codexproxy/0.1"),
+    ]
+    if chatgpt_account_id:
+        headers.append((b"chatgpt-account-id", chatgpt_account_id.encode()))
+    try:
+        # The client's own time-outs count silence; this one ends an answer that trickles.
+        async with asyncio.timeout(TIMEOUT_S):
+            response = await client.send("GET", url, headers, b"", Timeouts(TIMEOUT_S, TIMEOUT_S))
+            try:
+                return response.status, await response.read(BODY_LIMIT)
+            finally:
+                await response.close()
+    except (TransportFailed, ResponseTooLarge, TimeoutError) as failure:
+        raise NoUsage(str(failure) or f"There was no answer within {TIMEOUT_S:.0f} s.") from failure
+
+
+def usage_in(body: bytes, now: float) -> Sample | None:
+    """The reading that the endpoint's answer holds, if any."""
+    return sample_from_usage(_object(body), now)
 
 
 def usage_url(base_url: str) -> str:

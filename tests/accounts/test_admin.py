@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts import tokens
 from accounts.models import Account, AccountEvent, AccountGroup, AuditEvent, Credential, JobRun
 from usage.models import CurrentWindow, WindowSample
 
@@ -279,6 +280,16 @@ def test_two_workspaces_of_one_e_mail_are_told_apart(browser: Client) -> None:
     assert "workspace-1" in page and "workspace-2" in page
 
 
+def test_two_workspaces_of_one_name_and_one_e_mail_are_told_apart(browser: Client) -> None:
+    for name in ("1", "2"):
+        workspace = {"workspace_label": "Laboratory", "workspace_id": f"ws-{name}"}
+        make_account(name, email="ann@example.com", **workspace)
+    make_account("3", email="bob@example.com", workspace_label="Laboratory", workspace_id="ws-3")
+    page = browser.get(LIST).content.decode()
+    assert "Laboratory (ws-1)" in page and "Laboratory (ws-2)" in page
+    assert "(ws-3)" not in page, "nobody could take it for another one"
+
+
 def test_an_account_says_whether_its_refresh_token_is_verified(browser: Client) -> None:
     account = make_account()
     assert "not verified yet" in browser.get(change_page(account)).content.decode()
@@ -348,6 +359,22 @@ def test_an_export_asks_first_and_is_never_cached(browser: Client) -> None:
     assert answer.headers["Content-Disposition"].startswith("attachment")
     assert browser.post(path, {"shape": "opencode"}).json()["openai"]["refresh"] == "secret-refresh"
     assert AuditEvent.objects.filter(action="account_auth_exported").count() == 2
+
+
+def test_an_export_for_codex_without_an_id_token_says_which_one_there_is(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*, account_id: str) -> None:
+        raise tokens.RefreshFailed("not now")
+
+    monkeypatch.setattr(tokens, "refresh_now", unreachable)
+    account = make_account()
+    Credential.objects.update(id_token="")
+    path = change_page(account).replace("/change/", "/export/")
+    answer = browser.post(path, {"shape": "codex"}, follow=True)
+    assert "no id token" in answer.content.decode()
+    assert "Export for OpenCode" in answer.content.decode()
+    assert browser.post(path, {"shape": "opencode"}).json()["openai"]["type"] == "oauth"
 
 
 def test_an_account_says_when_its_tokens_are_refreshed_next(browser: Client) -> None:

@@ -18,7 +18,7 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import services
+from accounts import services, tokens
 from accounts.models import Account
 from codexproxy.errors import DashboardError
 from tests.builders import make_account, make_auth_json
@@ -246,3 +246,13 @@ def test_an_export_has_both_shapes_and_is_never_cached() -> None:
     assert exported["opencodeAuthJson"]["openai"]["expires"] == exported["tokens"]["expiresAtMs"]
     assert Client().get(f"/api/accounts/{account.pk}/export/auth").status_code == 405
     assert error(Client().post("/api/accounts/nobody/export/auth"))[:2] == (404, "account_not_found")
+
+
+def test_an_export_without_an_id_token_has_no_file_for_codex(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*, account_id: str) -> None:
+        raise tokens.RefreshFailed("not now")
+
+    monkeypatch.setattr(tokens, "refresh_now", unreachable)
+    exported = Client().post(f"/api/accounts/{make_account(id_token='').pk}/export/auth").json()
+    assert exported["codexAuthJson"] is None
+    assert exported["opencodeAuthJson"]["openai"]["type"] == "oauth"

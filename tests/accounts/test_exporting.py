@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.auth_file import codex_file, opencode_file, parse
-from accounts.exporting import NothingToExport, account_export
+from accounts.exporting import NoIdToken, NothingToExport, account_export
 from accounts.models import Account, AuditEvent, Credential
 from accounts.tokens import RefreshFailed, RefreshRefused
 from tests.builders import make_account, make_unreadable
@@ -66,6 +66,23 @@ def test_tokens_that_are_refused_for_good_are_not_exported() -> None:
     with pytest.raises(NothingToExport, match="The sign-in was revoked"):
         account_export(account_id=account.pk, refresh=refresh)
     assert not AuditEvent.objects.exists()
+
+
+def without_renewal(account_id: str) -> None:
+    raise RefreshFailed("not now")
+
+
+def test_without_an_id_token_there_is_no_file_for_codex_and_none_is_on_the_audit_log() -> None:
+    account = account_with(id_token="")
+    with pytest.raises(NoIdToken, match="Export it for OpenCode"):
+        account_export(account_id=account.pk, for_codex=True, refresh=without_renewal)
+    assert not AuditEvent.objects.exists()
+
+
+def test_what_is_exported_without_an_id_token_can_be_imported_again() -> None:
+    auth = account_export(account_id=account_with(id_token="").pk, refresh=without_renewal)
+    again = parse(json.dumps(opencode_file(auth)))
+    assert (again.refresh_token, again.id_token) == ("refresh-1-of-acc-1_00000001", "")
 
 
 def test_an_account_without_tokens_says_so() -> None:

@@ -61,21 +61,25 @@ def test_a_plan_is_written_in_one_way(plan: str | None, written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "workspace_id", "shares_email", "words"),
+    ("label", "workspace_id", "shares", "words"),
     [
-        ("Laboratory", "ws-1", True, "Laboratory"),
-        ("", "ws-1", False, "ws-1"),
-        ("", "", False, "personal"),
-        ("", "", True, "acc-56789012…"),
+        ("Laboratory", "ws-1", ["email"], "Laboratory"),
+        ("Laboratory", "ws-1", ["email", "label"], "Laboratory (ws-1)"),
+        ("Laboratory", "", ["email", "label"], "Laboratory (acc-56789012…)"),
+        ("", "ws-1", [], "ws-1"),
+        ("", "", [], "personal"),
+        ("", "", ["email"], "acc-56789012…"),
+        ("", "", ["email", "label"], "acc-56789012…"),
     ],
 )
 def test_a_workspace_has_a_name_that_tells_it_from_another(
-    label: str, workspace_id: str, shares_email: bool, words: str
+    label: str, workspace_id: str, shares: list[str], words: str
 ) -> None:
     given = workspace_words(
         label=label,
         workspace_id=workspace_id,
         chatgpt_account_id="acc-567890123",
-        shares_email=shares_email,
+        shares_email="email" in shares,
+        shares_label="label" in shares,
     )
     assert given == words

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 
-from accounts import auth_file, leases, selectors, services
+from accounts import audit, auth_file, importing, leases, selectors, services
 from accounts.importing import Brought, Outcome, Step, bring, newest_first, plan
-from accounts.models import Account, AccountEvent
-from accounts.tokens import lease_name
-from proxy.simulator import RefreshRefused, SimAccount, Simulator
+from accounts.models import Account, AccountEvent, AuditEvent, Lease
+from accounts.tokens import STORE_ATTEMPTS, lease_name
+from accounts.unsaved import Unsaved
+from proxy.simulator import Refreshed, RefreshRefused, SimAccount, Simulator
 from tests.builders import make_unreadable
 
 pytestmark = pytest.mark.django_db
@@ -209,3 +213,65 @@ def test_a_sign_in_that_nobody_can_read_gives_way_to_any_file(sim: Simulator) ->
     assert old.outcome is Outcome.VERIFIED
     credential = selectors.credential_get(account.pk)
     assert credential is not None and credential.refresh_token == sim.accounts["ann"].refresh_token
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_file_many_times_at_once_is_tried_once(sim: Simulator) -> None:
+    ann = sim.accounts["ann"]
+    # All of them have looked, and found no account, before the first has an answer.
+    ann.script_refresh(Refreshed(delay_s=1.0))
+    file = parsed(ann)
+    begin = threading.Barrier(8)
+
+    def bring_it(_: int) -> Outcome:
+        begin.wait(60)
+        try:
+            return bring(auth=file, source="test").outcome
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as importers:
+        found = list(importers.map(bring_it, range(8)))
+    assert sorted(outcome.value for outcome in found) == ["kept"] * 7 + ["verified"]
+    assert (len(sim.refreshes), Account.objects.count()) == (1, 1)
+    assert not Lease.objects.exists()
+    assert sim.violations == []
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Each try to store takes one; with none left the database is free again."""
+    store, left = services.account_import, [True] * 100
+
+    def busy(**given: Any) -> services.ImportResult:
+        if left:
+            left.pop()
+            raise OperationalError("database is locked")
+        return store(**given)
+
+    monkeypatch.setattr(services, "account_import", busy)
+    return left
+
+
+def test_a_database_that_is_busy_for_a_moment_costs_no_token(sim: Simulator, locked: list[bool]) -> None:
+    locked[:] = [True] * (STORE_ATTEMPTS - 1)
+    waits: list[float] = []
+    result = bring(auth=parsed(sim.accounts["ann"]), source="test", pause=waits.append)
+    assert (result.outcome, len(waits)) == (Outcome.VERIFIED, STORE_ATTEMPTS - 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_database_does_not_take_is_kept_and_stored_later(
+    sim: Simulator, locked: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsaved = Unsaved(retry_s=0.01)
+    monkeypatch.setattr(importing, "of_process", unsaved)
+    with audit.acting_as(audit.Actor("ann")), pytest.raises(OperationalError):
+        bring(auth=parsed(sim.accounts["ann"]), source="test", pause=lambda _: None)
+    assert Lease.objects.exists(), "nobody else may try the file"
+    locked.clear()
+    assert unsaved.end(60)
+    credential = selectors.credential_get(Account.objects.get().pk)
+    assert credential is not None and credential.refresh_token == sim.accounts["ann"].refresh_token
+    assert [event.actor for event in AuditEvent.objects.all()] == ["ann"]
+    assert not Lease.objects.exists()

@@ -264,6 +264,67 @@ def test_tokens_that_were_replaced_condemn_nobody() -> None:
     assert services.account_require_sign_in(account_id=account.pk, reason="now", generation=3)
 
 
+def put_out(account: Account, status: str) -> None:
+    if status == Status.DEACTIVATED:
+        assert services.account_deactivate(account_id=account.pk, reason="closed")
+    else:
+        assert services.account_require_sign_in(account_id=account.pk, reason="revoked")
+    assert fresh(account).status == status
+
+
+@pytest.mark.parametrize("out", [Status.REAUTH_REQUIRED, Status.DEACTIVATED])
+def test_what_was_paused_before_it_lost_its_sign_in_is_paused_after_the_next_one(out: str) -> None:
+    account = imported()
+    services.account_pause(account_id=account.pk)
+    put_out(account, out)
+    assert imported().status == Status.PAUSED
+    services.account_resume(account_id=account.pk)
+    put_out(account, out)
+    imported()
+    assert fresh(account).status == Status.ACTIVE, "the operator has ended the pause"
+
+
+def test_tokens_that_come_after_a_refusal_end_no_pause() -> None:
+    account = make_account()
+    services.account_pause(account_id=account.pk)
+    put_out(account, Status.REAUTH_REQUIRED)
+    services.credential_store(account_id=account.pk, expected_generation=1, tokens=tokens())
+    assert fresh(account).status == Status.PAUSED
+
+
+def told(kind: str) -> str:
+    return AccountEvent.objects.get(kind=kind).detail
+
+
+def test_the_timeline_tells_what_a_refusal_ended_in_upstream_s_own_word() -> None:
+    account = make_account(status=Status.RATE_LIMITED, reset_at=NOW)
+    services.account_require_sign_in(account_id=account.pk, reason="Sign in again.", code="invalid_grant")
+    until = f"{NOW:%Y-%m-%d %H:%M:%S}"
+    assert told("reauth_required") == f"Sign in again. (invalid_grant); was rate limited until {until} UTC"
+    services.account_deactivate(account_id=account.pk, reason="Closed.", code="account_deleted")
+    assert told("deactivated") == "Closed. (account_deleted); was sign-in needed"
+
+
+def test_the_timeline_tells_what_new_tokens_have_ended() -> None:
+    account = make_account(status=Status.REAUTH_REQUIRED)
+    services.credential_store(account_id=account.pk, expected_generation=1, tokens=tokens())
+    assert told("refreshed") == "generation 2; was sign-in needed, is active"
+
+
+def test_the_timeline_tells_which_state_an_import_has_ended() -> None:
+    account = imported()
+    put_out(account, Status.DEACTIVATED)
+    imported()
+    assert told("imported again").endswith("; was deactivated, is active")
+
+
+def test_the_timeline_tells_which_limit_a_pause_takes_the_place_of() -> None:
+    account = make_account(status=Status.QUOTA_EXCEEDED, reset_at=NOW)
+    services.account_pause(account_id=account.pk)
+    until = f"{NOW:%Y-%m-%d %H:%M:%S}"
+    assert told("paused") == f"by command line; was quota exceeded until {until} UTC"
+
+
 def test_a_closed_account_stays_closed() -> None:
     account = make_account(status=Status.PAUSED)
     assert services.account_deactivate(account_id=account.pk, reason="closed")

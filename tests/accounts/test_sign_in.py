@@ -238,6 +238,13 @@ def test_a_background_job_finishes_a_flow_whose_page_was_closed(sim: Simulator) 
     assert AuditEvent.objects.get(action="account_added").actor == "background job"
 
 
+def test_a_process_that_is_to_end_asks_for_no_further_device_code(sim: Simulator) -> None:
+    make_due(device())
+    asked = len(sim.journal)
+    sign_in.advance_all(is_stopped=lambda: True)
+    assert len(sim.journal) == asked
+
+
 def test_old_flows_are_forgotten() -> None:
     flow = browser()
     SignInFlow.objects.filter(pk=flow.pk).update(created_at=timezone.now() - timedelta(days=3))

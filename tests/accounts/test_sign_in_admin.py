@@ -14,10 +14,11 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import callback_listener
+from accounts.claims import AUTH_CLAIM
 from accounts.models import Account, SignInFlow
 from proxy.simulator import RefreshRefused, Simulator
 from tests.accounts.signing_in import exchanges, redirect_after
-from tests.builders import make_account
+from tests.builders import make_account, make_auth_json, make_jwt
 from tests.e2e.server import port_for_later
 
 LIST = "/admin/accounts/account/"
@@ -216,6 +217,19 @@ def test_files_are_previewed_and_then_stored(browser: Client, sim: Simulator) ->
     # Once more stores nothing again.
     browser.post(f"{address}store/")
     assert len(sim.refreshes) == 2
+
+
+def test_a_preview_tells_two_workspaces_of_one_name_apart(browser: Client) -> None:
+    def file(workspace: str) -> SimpleUploadedFile:
+        auth = {"chatgpt_account_id": workspace, "workspace_id": workspace, "workspace_name": "Laboratory"}
+        id_token = make_jwt({"email": "ann@example.com", AUTH_CLAIM: auth})
+        tokens = {"id_token": id_token, "refresh_token": f"rt-{workspace}"}
+        content = make_auth_json(account_id=workspace, tokens=tokens)
+        return SimpleUploadedFile("auth.json", json.dumps(content).encode())
+
+    address, _ = begin(browser, ADD, uploads=[file("ws-1"), file("ws-2")])
+    page = page_of(browser.get(address))
+    assert "Laboratory (ws-1)" in page and "Laboratory (ws-2)" in page
 
 
 def test_a_preview_shows_no_token(browser: Client, sim: Simulator) -> None:

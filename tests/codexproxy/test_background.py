@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
@@ -305,6 +306,34 @@ def test_a_stop_does_not_wait_for_a_receiver_of_notices_that_is_silent(
     asyncio.run(run())
     assert begun
     assert time.monotonic() - began_at < 10
+
+
+def test_silence_of_the_sign_in_service_keeps_no_other_job_waiting(
+    thread: DatabaseThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asking, may_end = threading.Event(), threading.Event()
+
+    def silent(**_: object) -> int:
+        is_asking.set()
+        may_end.wait(60)
+        return 0
+
+    async def run() -> None:
+        running: Any = Running()
+        (advancing,) = (
+            each for each in jobs(running, thread, asyncio.Event()) if each.name == "sign-ins that wait"
+        )
+        job_run = asyncio.ensure_future(run_once(advancing, ANN, thread, Clock()))
+        assert await asyncio.to_thread(is_asking.wait, 60)
+        try:
+            async with asyncio.timeout(30):
+                await thread.run(JobRun.objects.count)
+        finally:
+            may_end.set()
+        assert await job_run
+
+    monkeypatch.setattr(background.sign_in, "advance_all", silent)
+    asyncio.run(run())
 
 
 def test_a_failure_to_send_notices_is_noted(thread: DatabaseThread, monkeypatch: pytest.MonkeyPatch) -> None:

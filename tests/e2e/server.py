@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 from tests.e2e.database import make_database
 
 READY_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 45.0
+STOP_TIMEOUT_S = 75.0
 POLL_S = 0.02
 SERVE = ("manage.py", "serve")
 RECORDS = "requestlogs_requestrecord"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from proxy.simulator import Fail, Refreshed, SimAccount, Simulator
+from tests.conftest import ROOT
 from tests.e2e.asking import Answer, ask, at_once, message, send, turn, upload
 from tests.e2e.conftest import Start
 from tests.e2e.server import Server, until
@@ -100,6 +103,27 @@ def test_a_refresher_killed_before_it_stored_the_token_ends_in_a_sign_in(
     assert _status(second) == "active"
     until(lambda: ask(second).status == 200, 10, "the account serves again")
     assert second.stop() == 0
+
+
+@pytest.mark.parametrize("command", ["serve", "background"])
+def test_a_refresh_that_is_on_its_way_at_a_stop_is_stored(
+    sim: Simulator, prepared: Start, command: str
+) -> None:
+    """The background job's, which no client waits for."""
+    account = sim.add_account("only")
+    account.issue_access_token(time.time() - 60)
+    # Longer than a stop waits for a job.
+    account.script_refresh(Refreshed(delay_s=6.0))
+    server = prepared()
+    server.process = subprocess.Popen(
+        [sys.executable, "manage.py", command, *(("--port", str(server.port)) if command == "serve" else ())],
+        cwd=ROOT,
+        env=server.environment,
+    )
+    until(lambda: sim.refreshes, 60, "upstream is asked for new tokens")
+    assert server.stop() == 0
+    assert server.query("SELECT generation FROM accounts_credential") == [(2,)]
+    assert sim.violations == []
 
 
 def _kill_between_answer_and_storing(server: Server, account: SimAccount) -> None:

@@ -141,10 +141,10 @@ class FakeLedger:
     def unblock(self, account_id: str, cause: str, blocked_at: float | None) -> None:
         self.told.append(("unblock", account_id, blocked_at))
 
-    def sign_in_needed(self, account_id: str, reason: str, generation: int) -> None:
+    def sign_in_needed(self, account_id: str, reason: str, generation: int, code: str = "") -> None:
         self.told.append(("sign in", account_id, reason))
 
-    def deactivate(self, account_id: str, reason: str) -> None:
+    def deactivate(self, account_id: str, reason: str, code: str = "") -> None:
         self.told.append(("deactivate", account_id, reason))
 
     def sample(self, account_id: str, sample: Sample) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from accounts import auth_file, importing
 from accounts.encryption_check import verify_key
+from accounts.tokens import END_S
+from accounts.unsaved import of_process
 from codexproxy.crypto import EncryptionKeyError
 
 
@@ -52,6 +55,10 @@ class Command(BaseCommand):
             except (ValidationError, NotImported) as error:
                 failed += 1
                 self.stderr.write(f"{file}: {_words(error)}")
+            except DatabaseError:
+                # The file's token may be spent: what it brought is lost with this process.
+                of_process.end(END_S)
+                raise
             else:
                 stored.append(auth)
         if failed:
