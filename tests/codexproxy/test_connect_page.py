@@ -1,18 +1,11 @@
 from __future__ import annotations
 
-import ast
-import html
-import json
-import re
-import subprocess
-import tomllib
 from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from codexproxy.connect_page import CLIENTS
 from proxy.settings_services import settings_update
 from requestlogs.models import RequestRecord
 
@@ -22,42 +15,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def browser() -> Client:
     return Client(REMOTE_ADDR="127.0.0.1", HTTP_HOST="localhost:2455")
-
-
-def snippet(browser: Client, slug: str) -> str:
-    page = browser.get("/admin/connect/").content.decode()
-    found = re.search(rf'<pre [^>]*id="{slug}-snippet"[^>]*>(.*?)</pre>', page, re.S)
-    assert found is not None
-    return html.unescape(found[1])
-
-
-@pytest.mark.parametrize("client", CLIENTS)
-def test_each_client_has_a_snippet_with_this_server_s_address(client: object, browser: Client) -> None:
-    assert "http://localhost:2455" in snippet(browser, client.slug)  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("slug", ["codex", "codex-app"])
-def test_the_codex_snippets_are_toml(slug: str, browser: Client) -> None:
-    config = tomllib.loads(snippet(browser, slug))
-    provider = config["model_providers"][config["model_provider"]]
-    assert provider["base_url"] == "http://localhost:2455/backend-api/codex"
-
-
-def test_the_opencode_snippet_is_json(browser: Client) -> None:
-    config = json.loads(snippet(browser, "opencode"))
-    assert config["provider"]["openai"]["options"]["baseURL"] == "http://localhost:2455/v1"
-
-
-def test_the_python_snippet_is_python(browser: Client) -> None:
-    ast.parse(snippet(browser, "python"))
-
-
-@pytest.mark.parametrize("slug", ["curl", "other"])
-def test_the_shell_snippets_are_shell(slug: str, browser: Client) -> None:
-    checked = subprocess.run(
-        ["bash", "-n"], input=snippet(browser, slug), capture_output=True, text=True, timeout=10, check=False
-    )
-    assert checked.returncode == 0, checked.stderr
 
 
 def test_the_page_waits_for_the_first_request(browser: Client) -> None:
@@ -83,13 +40,6 @@ def test_a_moment_that_is_none_is_now(since: str, browser: Client) -> None:
 def test_the_pages_are_behind_the_gate() -> None:
     stranger = Client(REMOTE_ADDR="203.0.113.9", HTTP_HOST="localhost:2455")
     assert stranger.get("/admin/connect/").status_code == 403
-
-
-def test_the_snippets_carry_the_public_address_of_the_settings(browser: Client) -> None:
-    settings_update(public_base_url="https://codex.example.com/")
-    page = browser.get("/admin/connect/").content.decode()
-    assert "https://codex.example.com/backend-api/codex" in page
-    assert "codex.example.com//" not in page
 
 
 def test_once_keys_are_required_it_leads_to_one(browser: Client) -> None:

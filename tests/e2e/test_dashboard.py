@@ -198,3 +198,21 @@ def test_a_purged_conversation_is_any_account_s_again(
         return len({call.account_id for call in sim.responses()}) == 2
 
     until(moved, 10, "the conversation has gone to the other account")
+
+
+def test_a_new_key_is_copied_and_opens_the_door(
+    sim: Simulator, serve: Start, chromium: Browser, surroundings: Surroundings
+) -> None:
+    sim.add_account("ann")
+    server = serve()
+    page = surroundings.open(chromium, permissions=["clipboard-read", "clipboard-write"])
+    page.goto(f"{server.base_url}/admin/proxy/apikey/add/")
+    page.get_by_label("Name").fill("laptop")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Copy the API key").click()
+    expect(page.get_by_role("button", name="Copy the API key")).to_have_text("Copied")
+    key = page.evaluate("navigator.clipboard.readText()")
+    assert key.startswith("sk-cp-") and key == page.locator("#new-key").inner_text()
+    headers = {**JSON, "Authorization": f"Bearer {key}"}
+    body = json.dumps(turn()).encode()
+    until(lambda: send(server, body=body, headers=headers).status == 200, 10, "the copied key opens")
