@@ -200,7 +200,7 @@ def test_a_purged_conversation_is_any_account_s_again(
     until(moved, 10, "the conversation has gone to the other account")
 
 
-def test_a_new_key_is_copied_and_opens_the_door(
+def test_a_new_key_is_copied_and_opens_the_door_and_its_lines_are_saved_as_a_file(
     sim: Simulator, serve: Start, chromium: Browser, surroundings: Surroundings
 ) -> None:
     sim.add_account("ann")
@@ -216,3 +216,7 @@ def test_a_new_key_is_copied_and_opens_the_door(
     headers = {**JSON, "Authorization": f"Bearer {key}"}
     body = json.dumps(turn()).encode()
     until(lambda: send(server, body=body, headers=headers).status == 200, 10, "the copied key opens")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download opencode.json for OpenCode").click()
+    assert saved.value.suggested_filename == "opencode.json"
+    assert json.loads(saved.value.path().read_text())["provider"]["openai"]["options"]["apiKey"] == key
