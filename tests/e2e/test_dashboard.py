@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -116,6 +117,47 @@ def test_the_overview_goes_on_by_itself(
     assert "range=1h" in page.url
     page.get_by_text("Show as a table").nth(2).click()
     expect(page.get_by_role("columnheader", name="gpt-5.5")).to_be_visible()
+
+
+HIDEABLE = """
+const visibilityState = {get: () => window.isHidden ? "hidden" : "visible"};
+Object.defineProperty(Document.prototype, "visibilityState", visibilityState);
+"""
+COUNT_POLLS = """
+window.polls = 0;
+const count = (event) => { window.polls += event.target.id === "overview"; };
+document.body.addEventListener("htmx:beforeRequest", count);
+"""
+
+
+def polls_within(page: Page, seconds: int) -> int:
+    """How often the overview asks for itself while the page's own clock goes on by so much."""
+
+    def rest() -> None:
+        waiting = "document.querySelector('#overview.htmx-request')"
+        until(lambda: page.evaluate(f"{waiting} === null"), 30, "what was asked is answered")
+
+    rest()
+    before = page.evaluate("window.polls")
+    for _ in range(seconds // 10):
+        page.clock.run_for(10_000)
+        rest()
+    return int(page.evaluate("window.polls") - before)
+
+
+def test_the_overview_asks_seldom_while_nobody_looks(
+    serve: Start, page: Page, go: Callable[[Server, str], Page]
+) -> None:
+    page.clock.install()
+    page.add_init_script(HIDEABLE)
+    go(serve(), "")
+    page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))
+    page.evaluate(COUNT_POLLS)
+    assert polls_within(page, 60) >= 6
+    page.evaluate("window.isHidden = true")
+    assert polls_within(page, 60) == 1
+    page.evaluate("window.isHidden = false")
+    assert polls_within(page, 20) >= 2
 
 
 def test_requests_are_narrowed_down_by_views_filters_and_words(
