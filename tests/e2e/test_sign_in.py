@@ -134,7 +134,7 @@ def test_locking_the_dashboard_and_getting_in_again(
 
 
 def log_out(page: Page) -> None:
-    page.get_by_role("button", name="theme and sign-in").press("Enter")
+    page.get_by_role("button", name="operator", exact=True).press("Enter")
     page.get_by_role("button", name="Log out").press("Enter")
 
 
@@ -201,7 +201,7 @@ def test_a_phone_s_navigation_and_its_user_menu_open_by_the_keyboard(
     expect(page).to_have_url(re.compile("/proxy/settings/"))
 
     opener.press("Enter")
-    menu = page.get_by_role("button", name="theme and sign-in")
+    menu = page.get_by_role("button", name="operator", exact=True)
     menu.press("Enter")
     expect(menu).to_have_attribute("aria-expanded", "true")
     page.keyboard.press("Tab")
