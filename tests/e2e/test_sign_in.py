@@ -216,6 +216,12 @@ def test_a_phone_s_navigation_and_its_user_menu_open_by_the_keyboard(
     page.get_by_role("button", name="Log out").press("Enter")
     is_out(page)
 
+    page.get_by_role("button", name="Theme", exact=True).press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Light")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("html")).to_have_class("light")
+
 
 def test_a_wide_screen_s_navigation_is_put_away_by_the_keyboard(serve: Start, page: Page) -> None:
     go(page, serve(), "")
