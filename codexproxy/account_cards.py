@@ -58,7 +58,8 @@ def _standings(accounts: list[Account], settings: Settings, now: datetime) -> di
 def standing(verdict: Verdict, now: datetime) -> Standing:
     until = datetime.fromtimestamp(verdict.until, UTC) if verdict.until else None
     if not verdict.is_able:
-        level, answer, because = "bad", "no", verdict.reason
+        # The page ends the sentence itself.
+        level, answer, because = "bad", "no", verdict.reason.rstrip(".")
     elif verdict.candidate.is_limited:
         level, answer, because = "good", "yes", "its limit is over; the next request tries it"
     elif verdict.share_percent >= 99.5:

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from codexproxy.admin_base import UNKNOWN, ModelAdmin, TabularInline, action, display, time_cell
+from proxy.client_snippets import base_url_of, lines_for_clients
 from proxy.key_forms import FIELDS, ApiKeyForm, LimitForm, LimitFormSet
 from proxy.key_selectors import keys_with_use, limit_views
 from proxy.key_services import (
@@ -190,13 +191,15 @@ class ApiKeyAdmin(ModelAdmin):
 
     def _shown_once(self, request: HttpRequest, made: NewKey) -> HttpResponse:
         """SECURITY: in the answer itself and not behind a redirect, so that no session has to keep it."""
+        base_url = base_url_of(request)
         context = {
             **self.admin_site.each_context(request),
             "title": "Your new API key",
             "opts": self.opts,
             "key": made.key,
             "plain": made.plain,
-            "base_url": f"{request.scheme}://{request.get_host()}",
+            "base_url": base_url,
+            "clients": lines_for_clients(base_url, made.plain),
         }
         response = TemplateResponse(request, "admin/proxy/apikey/created.html", context)
         response["Cache-Control"] = "no-store"

@@ -41,6 +41,11 @@ def test_an_account_that_cannot_serve_says_why_and_for_how_long() -> None:
     assert (found["b"].answer, found["b"].because) == ("no", "paused by the operator")
 
 
+def test_a_reason_that_is_a_sentence_leaves_its_end_to_the_page() -> None:
+    make_account("a", status=Account.Status.REAUTH_REQUIRED, status_reason="It was revoked. Sign in again.")
+    assert standings()["a"].because.endswith("Sign in again")
+
+
 def test_where_chance_decides_each_says_how_often_it_is_chosen() -> None:
     use(make_account("a", plan_type="plus"), 0)
     use(make_account("b", plan_type="plus"), 0)

@@ -53,10 +53,11 @@ class Surroundings:
         return context.new_page()
 
     def _note(self, message: ConsoleMessage) -> None:
-        # A policy that stops a page's own script is told here and nowhere else.
+        # A policy that stops a page's own script is told here and nowhere else, with the page's address too.
         # The status of the page itself is for its test to judge.
-        is_page = message.page is not None and message.location["url"] == message.page.url
-        if message.type == "error" and not is_page:
+        is_of_page = message.page is not None and message.location["url"] == message.page.url
+        is_status = is_of_page and message.text.startswith("Failed to load resource")
+        if message.type == "error" and not is_status:
             self.errors.append(message.text)
 
     def _pass(self, route: Route) -> None:

@@ -13,6 +13,7 @@ from tests.conftest import missing
 from tests.e2e.browser import chromium, page, surroundings  # noqa: F401  (fixtures)
 from tests.e2e.codex import Codex, find_codex
 from tests.e2e.importer import OWN_DATA, Importer, importing
+from tests.e2e.looking import looker  # noqa: F401  (fixture)
 from tests.e2e.server import Server
 
 Start = Callable[..., Server]

@@ -133,7 +133,7 @@ def test_an_account_that_is_signed_out_comes_back_with_a_click(
     status = "SELECT status FROM accounts_account"
     until(lambda: (ask(started), started.query(status))[1] == [("reauth_required",)], 20, "it is signed out")
     page = go(LIST)
-    page.get_by_role("link", name="Sign ann@example.com in again").click()
+    page.get_by_role("link", name="Sign in again: ann@example.com").click()
     sign_in(page, "Continue as bob@example.com")
     expect(page.get_by_text("bob@example.com, not ann@example.com")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -118,6 +119,47 @@ def test_the_overview_goes_on_by_itself(
     expect(page.get_by_role("columnheader", name="gpt-5.5")).to_be_visible()
 
 
+HIDEABLE = """
+const visibilityState = {get: () => window.isHidden ? "hidden" : "visible"};
+Object.defineProperty(Document.prototype, "visibilityState", visibilityState);
+"""
+COUNT_POLLS = """
+window.polls = 0;
+const count = (event) => { window.polls += event.target.id === "overview"; };
+document.body.addEventListener("htmx:beforeRequest", count);
+"""
+
+
+def polls_within(page: Page, seconds: int) -> int:
+    """How often the overview asks for itself while the page's own clock goes on by so much."""
+
+    def rest() -> None:
+        waiting = "document.querySelector('#overview.htmx-request')"
+        until(lambda: page.evaluate(f"{waiting} === null"), 30, "what was asked is answered")
+
+    rest()
+    before = page.evaluate("window.polls")
+    for _ in range(seconds // 10):
+        page.clock.run_for(10_000)
+        rest()
+    return int(page.evaluate("window.polls") - before)
+
+
+def test_the_overview_asks_seldom_while_nobody_looks(
+    serve: Start, page: Page, go: Callable[[Server, str], Page]
+) -> None:
+    page.clock.install()
+    page.add_init_script(HIDEABLE)
+    go(serve(), "")
+    page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))
+    page.evaluate(COUNT_POLLS)
+    assert polls_within(page, 60) >= 6
+    page.evaluate("window.isHidden = true")
+    assert polls_within(page, 60) == 1
+    page.evaluate("window.isHidden = false")
+    assert polls_within(page, 20) >= 2
+
+
 def test_requests_are_narrowed_down_by_views_filters_and_words(
     sim: Simulator, serve: Start, go: Callable[[Server, str], Page]
 ) -> None:
@@ -198,3 +240,25 @@ def test_a_purged_conversation_is_any_account_s_again(
         return len({call.account_id for call in sim.responses()}) == 2
 
     until(moved, 10, "the conversation has gone to the other account")
+
+
+def test_a_new_key_is_copied_and_opens_the_door_and_its_lines_are_saved_as_a_file(
+    sim: Simulator, serve: Start, chromium: Browser, surroundings: Surroundings
+) -> None:
+    sim.add_account("ann")
+    server = serve()
+    page = surroundings.open(chromium, permissions=["clipboard-read", "clipboard-write"])
+    page.goto(f"{server.base_url}/admin/proxy/apikey/add/")
+    page.get_by_label("Name").fill("laptop")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Copy the API key").click()
+    expect(page.get_by_role("button", name="Copy the API key")).to_have_text("Copied")
+    key = page.evaluate("navigator.clipboard.readText()")
+    assert key.startswith("sk-cp-") and key == page.locator("#new-key").inner_text()
+    headers = {**JSON, "Authorization": f"Bearer {key}"}
+    body = json.dumps(turn()).encode()
+    until(lambda: send(server, body=body, headers=headers).status == 200, 10, "the copied key opens")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download opencode.json for OpenCode").click()
+    assert saved.value.suggested_filename == "opencode.json"
+    assert json.loads(saved.value.path().read_text())["provider"]["openai"]["options"]["apiKey"] == key

@@ -134,8 +134,8 @@ def test_locking_the_dashboard_and_getting_in_again(
 
 
 def log_out(page: Page) -> None:
-    page.get_by_text("operator", exact=True).first.click()
-    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("button", name="operator", exact=True).press("Enter")
+    page.get_by_role("button", name="Log out").press("Enter")
 
 
 def test_a_password_and_a_code_are_two_steps(
@@ -174,6 +174,63 @@ def test_the_sign_in_page_fits_a_phone(serve: Start, chromium: Browser, surround
     # Before its style sheets are there, a page has no width of its own.
     page.wait_for_load_state("load")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_phone_s_navigation_and_its_user_menu_open_by_the_keyboard(
+    serve: Start, chromium: Browser, surroundings: Surroundings
+) -> None:
+    server = serve()
+    phone = enrol_over_json(server)
+    assert send(server, "PUT", "/api/settings", b'{"totpRequiredOnLogin": true}', JSON).status == 200
+    page = surroundings.open(chromium, viewport={"width": 390, "height": 844}, color_scheme="light")
+    go(page, server, "")
+    give(page, phone.code())
+    opener = page.get_by_role("button", name="Navigation", exact=True)
+    close = page.get_by_role("button", name="Close the navigation")
+    expect(opener).to_have_attribute("aria-expanded", "false")
+    expect(page.get_by_role("link", name=re.compile(" Settings$"))).to_be_hidden()
+
+    opener.press("Enter")
+    expect(opener).to_have_attribute("aria-expanded", "true")
+    expect(close).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(close).to_be_hidden()
+    expect(opener).to_be_focused()
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name=re.compile(" Settings$")).press("Enter")
+    expect(page).to_have_url(re.compile("/proxy/settings/"))
+
+    opener.press("Enter")
+    menu = page.get_by_role("button", name="operator", exact=True)
+    menu.press("Enter")
+    expect(menu).to_have_attribute("aria-expanded", "true")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Light")).to_be_focused()
+    page.get_by_role("button", name="Dark").press("Enter")
+    expect(page.locator("html")).to_have_class("dark")
+    expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Dark")).to_be_hidden()
+    expect(close).to_be_visible()
+    menu.press("Enter")
+    page.get_by_role("button", name="Log out").press("Enter")
+    is_out(page)
+
+    page.get_by_role("button", name="Theme", exact=True).press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Light")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("html")).to_have_class("light")
+
+
+def test_a_wide_screen_s_navigation_is_put_away_by_the_keyboard(serve: Start, page: Page) -> None:
+    go(page, serve(), "")
+    toggle = page.get_by_role("button", name="Navigation", exact=True)
+    expect(toggle).to_have_attribute("aria-expanded", "true")
+    toggle.press("Enter")
+    expect(page.get_by_role("link", name=re.compile(" Settings$"))).to_be_hidden()
+    toggle.press("Enter")
+    expect(page.get_by_role("link", name=re.compile(" Settings$"))).to_be_visible()
 
 
 def test_a_lock_that_nobody_could_open_is_refused_beside_its_field(serve: Start, page: Page) -> None:

@@ -1,0 +1,1 @@
+export CODEXPROXY_KEY="{{ key }}"
