@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 
 WIDTH, HEIGHT = 600.0, 140.0
 SPARK_WIDTH, SPARK_HEIGHT = 100.0, 24.0
@@ -91,6 +92,23 @@ def stacked(
                 )
     rows = [_row(n, at, series, words, step) for n, at in enumerate(moments)]
     return Chart(title, summary, tuple(series), tuple(rects), tuple(rows), words(top))
+
+
+def overlaid(
+    title: str,
+    summary: str,
+    moments: Sequence[datetime],
+    series: Sequence[Series],
+    words: Callable[[float], str],
+) -> Chart:
+    """Columns each of which reaches to the largest of its figures; they grow from one series to the next."""
+    grown = [series[0]]
+    for before, each in pairwise(series):
+        more = [max(0.0, value - lower) for lower, value in zip(before.values, each.values, strict=True)]
+        grown.append(Series(each.name, each.mark, more))
+    chart = stacked(title, summary, moments, grown, words)
+    rows = [_row(n, at, series, words, WIDTH / max(1, len(moments))) for n, at in enumerate(moments)]
+    return replace(chart, series=tuple(series), rows=tuple(rows))
 
 
 def _row(n: int, at: datetime, series: Sequence[Series], words: Callable[[float], str], step: float) -> Row:

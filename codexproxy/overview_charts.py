@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from codexproxy.admin_base import UNKNOWN, compact
-from codexproxy.charts import Chart, Series, stacked
+from codexproxy.admin_base import compact
+from codexproxy.charts import Chart, Series, overlaid, stacked
 from requestlogs.timeline import Timeline
 
 
@@ -97,11 +97,16 @@ def _cost(lines: Timeline, moments: list[datetime], costs: Sequence[tuple[str, S
 
 
 def _first_token(lines: Timeline, moments: list[datetime]) -> Chart:
-    mean = UNKNOWN if lines.total.first_token_s is None else f"{lines.total.first_token_s:.2f} s"
-    return stacked(
+    half, most = lines.total.first_token_s(0.5), lines.total.first_token_s(0.95)
+    summary = "No answer has begun."
+    if half is not None and most is not None:
+        summary = f"Half of the answers began within {half:.1f} s, 95 % within {most:.1f} s, about."
+    halves = [found.first_token_s(0.5) or 0.0 for _, found in lines.parts]
+    mosts = [found.first_token_s(0.95) or 0.0 for _, found in lines.parts]
+    return overlaid(
         "Time to the first token",
-        f"{mean} on average.",
+        summary,
         moments,
-        [Series("Mean", "second", [found.first_token_s or 0.0 for _, found in lines.parts])],
-        lambda value: f"{value:.2f} s",
+        [Series("Half of them within", "second", halves), Series("95 % within", "quiet", mosts)],
+        lambda value: f"{value:.1f} s",
     )

@@ -15,6 +15,7 @@ from django.db.models import QuerySet, Sum
 
 from accounts.models import Account
 from accounts.selectors import with_credentials
+from requestlogs.first_tokens import RANGES, quantile_s
 from requestlogs.models import ErrorHour, UsageHour
 from requestlogs.rollups import hour_of
 from usage.capacity import Part, PoolCapacity, capacity_credits, pooled, window_key
@@ -116,6 +117,15 @@ class Totals:
     latencies: int = 0
     first_token_ms: int = 0
     first_tokens: int = 0
+    first_tokens_250: int = 0
+    first_tokens_500: int = 0
+    first_tokens_1000: int = 0
+    first_tokens_2000: int = 0
+    first_tokens_4000: int = 0
+    first_tokens_8000: int = 0
+    first_tokens_16000: int = 0
+    first_tokens_32000: int = 0
+    first_tokens_beyond: int = 0
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(*(getattr(self, name) + getattr(other, name) for name in _FIGURES))
@@ -134,10 +144,9 @@ class Totals:
         """The prompt cache's hit rate, a share of 1."""
         return self.cached_input_tokens / self.input_tokens if self.input_tokens else None
 
-    @property
-    def first_token_s(self) -> float | None:
-        """The mean time to the first token."""
-        return self.first_token_ms / self.first_tokens / 1000 if self.first_tokens else None
+    def first_token_s(self, share: float) -> float | None:
+        """Within how many seconds that share of the answers began, about; None without any."""
+        return quantile_s({name: getattr(self, name) for name in RANGES}, share)
 
 
 _FIGURES = tuple(Totals.__dataclass_fields__)

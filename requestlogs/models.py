@@ -99,6 +99,16 @@ class UsageHour(models.Model):
     latencies = models.PositiveIntegerField(default=0)
     first_token_ms = models.BigIntegerField(default=0)
     first_tokens = models.PositiveIntegerField(default=0)
+    # How many of them took so many milliseconds at most, and more than the column before: first_tokens.py.
+    first_tokens_250 = models.PositiveIntegerField(default=0)
+    first_tokens_500 = models.PositiveIntegerField(default=0)
+    first_tokens_1000 = models.PositiveIntegerField(default=0)
+    first_tokens_2000 = models.PositiveIntegerField(default=0)
+    first_tokens_4000 = models.PositiveIntegerField(default=0)
+    first_tokens_8000 = models.PositiveIntegerField(default=0)
+    first_tokens_16000 = models.PositiveIntegerField(default=0)
+    first_tokens_32000 = models.PositiveIntegerField(default=0)
+    first_tokens_beyond = models.PositiveIntegerField(default=0)
 
     class Meta:
         constraints = [

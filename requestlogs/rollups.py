@@ -16,6 +16,7 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import Case, Count, F, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import Coalesce, Least, TruncHour, TruncMinute
 
+from requestlogs.first_tokens import BOUNDS_MS, RANGES, range_of
 from requestlogs.models import ErrorHour, RequestRecord, UsageHour
 from requestlogs.rows import Row
 
@@ -27,6 +28,18 @@ ErrorKey = tuple[datetime, str]
 _NOTHING = Value(0, output_field=models.BigIntegerField())
 _ERROR = Q(status=RequestRecord.Status.ERROR)
 _ANSWERED = ~Q(account_id="")
+
+
+def _in_range(low: int | None, high: int | None) -> models.Aggregate:
+    """First tokens that took over `low` and not over `high` milliseconds."""
+    condition = Q(first_token_ms__isnull=False)
+    if low is not None:
+        condition &= Q(first_token_ms__gt=low)
+    if high is not None:
+        condition &= Q(first_token_ms__lte=high)
+    return Count("pk", filter=condition)
+
+
 # Each figure of a sum, from the rows that it is the sum of.
 _COUNTED: Mapping[str, models.Aggregate] = {
     "requests": Count("pk"),
@@ -44,6 +57,10 @@ _COUNTED: Mapping[str, models.Aggregate] = {
     "latencies": Count("latency_ms"),
     "first_token_ms": Sum("first_token_ms", default=0),
     "first_tokens": Count("first_token_ms"),
+    **{
+        name: _in_range(low, high)
+        for name, low, high in zip(RANGES, (None, *BOUNDS_MS), (*BOUNDS_MS, None), strict=True)
+    },
 }
 FIGURES = tuple(_COUNTED)
 # As the columns of a cost hold it.
@@ -110,6 +127,7 @@ def _figures(row: Row) -> dict[str, Number]:
         "latencies": int(row.latency_ms is not None),
         "first_token_ms": row.first_token_ms or 0,
         "first_tokens": int(row.first_token_ms is not None),
+        **({} if row.first_token_ms is None else {range_of(row.first_token_ms): 1}),
     }
 
 

@@ -37,6 +37,20 @@ def test_without_any_cost_the_chart_is_empty_and_still_a_chart() -> None:
     assert chart.summary == "$0.00 in all."
 
 
+def test_the_first_token_has_its_median_and_its_slow_end() -> None:
+    hour = SPANS["1h"]
+    parts = ((NOW, Totals(first_tokens_500=10, first_tokens_4000=10)), (NOW + hour.part, Totals()))
+    chart = charts(Timeline(hour, parts, Totals()), [])[3]
+    assert chart.summary == "Half of the answers began within 0.5 s, 95 % within 3.8 s, about."
+    assert [(series.name, list(series.values)) for series in chart.series] == [
+        ("Half of them within", [0.5, 0.0]),
+        ("95 % within", [3.8, 0.0]),
+    ]
+    assert chart.rows[0].cells == ("0.5 s", "3.8 s")
+    # One column, as high as the slow end.
+    assert sum(rect.height for rect in chart.rects) == pytest.approx(140 * 3.8 / 5)
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("range_", ["1h", "24h"])
 @pytest.mark.parametrize(("by", "name"), [("account", "Work"), ("model", "gpt-5.1"), ("key", "No key")])

@@ -28,7 +28,9 @@ def test_what_is_there_already_is_counted() -> None:
     executor = MigrationExecutor(connection)
     rows = executor.migrate(BEFORE).apps.get_model("requestlogs", "RequestRecord").objects
     fields = {"requested_at": NOW, "account_id": "acc-1", "model": "gpt-5.1"}
-    rows.create(status="success", input_tokens=100, cached_input_tokens=999, **fields)
+    rows.create(status="success", input_tokens=100, cached_input_tokens=999, first_token_ms=300, **fields)
+    rows.create(status="success", first_token_ms=250, **fields)
+    rows.create(status="success", first_token_ms=99_000, **fields)
     rows.create(status="success", api_key_id=3, reasoning_tokens=7, cost_usd="0.5", **fields)
     rows.create(status="error", requested_at=NOW, model="asked", latency_ms=5)
     executor = MigrationExecutor(connection)
