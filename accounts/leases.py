@@ -10,12 +10,19 @@ from django.db.models import Q
 
 from accounts.models import Lease
 
+# By how much two machines' clocks may differ. Nobody takes a lease for longer than for its own time.
+CLOCKS_DIFFER_S = 60.0
+
 
 def acquire(name: str, *, holder: UUID, ttl_s: float, now: datetime) -> bool:
-    """Take the lease, take over an expired one, or prolong one's own."""
+    """Take the lease, take over an expired one, or prolong one's own.
+
+    One that ends later than any could was taken before the clock was set back.
+    """
     rows = Lease.objects.filter(pk=name)
     expires_at = now + timedelta(seconds=ttl_s)
-    free = rows.filter(Q(holder=holder) | Q(expires_at__lte=now))
+    impossible = Q(expires_at__gt=expires_at + timedelta(seconds=CLOCKS_DIFFER_S))
+    free = rows.filter(Q(holder=holder) | Q(expires_at__lte=now) | impossible)
     if free.update(holder=holder, expires_at=expires_at):
         return True
     if rows.exists():

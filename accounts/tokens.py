@@ -45,7 +45,7 @@ HEADERS = (
 )
 CALL_TIMEOUT_S = 30.0
 LEASE_POLL_S = 0.2
-COOLDOWN_S = 5.0
+COOLDOWN = timedelta(seconds=5)
 BRAND_NEW_S = 60.0
 EXPIRY_MARGIN = timedelta(minutes=10)
 MAX_AGE = timedelta(days=8)
@@ -106,7 +106,7 @@ class TokenRefresher:
         self._url = f"{auth_base_url}/oauth/token"
         self._now = now
         self._running: dict[tuple[str, int], asyncio.Task[FreshToken | RefreshRefused | RefreshFailed]] = {}
-        self._cooldowns: dict[str, datetime] = {}
+        self._failed_at: dict[str, datetime] = {}
         self._unsaved = unsaved
         self._is_ending = False
         # False once `end` has given up on what runs, or on the database.
@@ -149,7 +149,9 @@ class TokenRefresher:
         self, account_id: str, stale: int, reason: str
     ) -> FreshToken | RefreshRefused | RefreshFailed:
         """Failures are returned, as they are expected: a task that fails is logged with a traceback."""
-        if (until := self._cooldowns.get(account_id)) and self._now() < until:
+        failed_at = self._failed_at.get(account_id)
+        # One that is still to come was before the clock was set back.
+        if failed_at is not None and failed_at <= self._now() < failed_at + COOLDOWN:
             return RefreshFailed("The last refresh of this account failed a moment ago.")
         try:
             fresh = await self._refresh(account_id, stale, reason)
@@ -162,9 +164,9 @@ class TokenRefresher:
             logger.exception("account %s: the token was not refreshed", account_id)
             error = RefreshFailed(f"The stored tokens cannot be used: {failure}")
         else:
-            self._cooldowns.pop(account_id, None)
+            self._failed_at.pop(account_id, None)
             return fresh
-        self._cooldowns[account_id] = self._now() + timedelta(seconds=COOLDOWN_S)
+        self._failed_at[account_id] = self._now()
         return error
 
     async def _refresh(self, account_id: str, stale: int, reason: str) -> FreshToken:

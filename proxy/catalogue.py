@@ -128,7 +128,8 @@ class CatalogueCache:
 
     def _fresh(self, key: Key) -> Catalogue | None:
         known = self._known.get(key)
-        if known is None or self._services.clock() - known.fetched_at > limits.CATALOGUE_MAX_AGE_S:
+        # Fetched in the future: the clock was set back.
+        if known is None or not 0 <= self._services.clock() - known.fetched_at <= limits.CATALOGUE_MAX_AGE_S:
             return None
         return known
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from accounts import changes
 from accounts.models import Account
@@ -21,6 +21,8 @@ from usage.windows import Sample, WindowReading
 # A change that routing would not notice is not worth a new snapshot in every process.
 _STEPS_PER_PERCENT = 2
 _NOTICEABLE_RESET_S = 60.0
+# No reading is stored so long after it was made.
+_LATE_AT_MOST = timedelta(minutes=5)
 _SAME_WITHIN = timedelta(seconds=60)
 _TOLD_AT: dict[str, str] = {Source.USAGE: "usage_at", Source.HEADERS: "headers_at", Source.EVENT: "event_at"}
 
@@ -36,7 +38,7 @@ def sample_store(*, account_id: str, sample: Sample) -> int | None:
     newer = tuple(
         reading
         for reading in sample.windows
-        if reading.window not in known or known[reading.window].recorded_at <= recorded_at
+        if reading.window not in known or not _is_overtaken(known[reading.window].recorded_at, recorded_at)
     )
     newest = replace(sample, windows=newer)
     noticed = [_is_noticeable(known.get(reading.window), reading) for reading in newer]
@@ -65,11 +67,17 @@ def samples_trim(*, before: datetime) -> int:
     return WindowSample.objects.filter(recorded_at__lt=before).delete()[0]
 
 
+def _is_overtaken(known_at: datetime, recorded_at: datetime) -> bool:
+    """Whether a reading is older than the known one; one of the future is from before a step back of the clock."""
+    return recorded_at < known_at <= recorded_at + _LATE_AT_MOST
+
+
 def _set_newest(rows: QuerySet[Any], values: dict[str, Any], **identity: str) -> None:
     """The one row of `identity`, which are `rows`, unless it is newer."""
     recorded_at = values["recorded_at"]
+    of_the_future = Q(recorded_at__gt=recorded_at + _LATE_AT_MOST)
     # The condition: another process may have stored a newer one since ours was compared.
-    if rows.filter(recorded_at__lte=recorded_at).update(**values):
+    if rows.filter(Q(recorded_at__lte=recorded_at) | of_the_future).update(**values):
         return
     # RACE: two processes may store the first one together. get_or_create inserts in a savepoint of its own.
     _, created = rows.model._default_manager.get_or_create(**identity, defaults=values)
