@@ -137,6 +137,24 @@ def enrolled(server: Server) -> tuple[Authenticator, list[str]]:
     return phone, told["recoveryCodes"]
 
 
+def asked_in_every_way(server: Server, sim: Simulator, key: str) -> list[Answer]:
+    authorised = {"Authorization": f"Bearer {key}"}
+    ann, bob = sim.accounts["ann"], sim.accounts["bob"]
+    answers = [ask(server, **authorised) for _ in range(3)]
+    over_a_socket(server, key)
+    # A token that is renewed, a sign-in that is lost, and refusals of every kind.
+    ann.end_access()
+    answers.append(ask(server, **authorised))
+    bob.end_access()
+    bob.script_refresh(RefreshRefused.expired())
+    ann.script(Fail.unauthorized(), Fail.usage_limit(resets_in_seconds=60))
+    answers += [ask(server, **authorised) for _ in range(3)]
+    answers.append(ask(server, **{"Authorization": "Bearer sk-cp-wrong"}))
+    answers.append(send(server, body=b"{", headers={**JSON, **authorised}))
+    answers.append(send(server, "POST", "/api/accounts/import", b"{}", JSON))
+    return answers
+
+
 def posted(server: Server, path: str, *, cookies: str = "", **fields: str) -> Answer:
     headers = {**JSON, "Cookie": cookies} if cookies else JSON
     return send(server, "POST", f"/api/dashboard-auth/{path}", json.dumps(fields).encode(), headers)
@@ -199,7 +217,7 @@ def web() -> Iterator[WebReceiver]:
 def test_no_secret_is_where_it_does_not_belong(
     sim: Simulator, serve: Start, web: WebReceiver, tmp_path: Path
 ) -> None:
-    ann, bob = sim.add_account("ann"), sim.add_account("bob")
+    ann, _ = sim.add_account("ann"), sim.add_account("bob")
     server = serve(
         CODEXPROXY_METRICS_TOKEN=METRICS,
         CODEXPROXY_DASHBOARD_SETUP_TOKEN=SETUP,
@@ -209,23 +227,10 @@ def test_no_secret_is_where_it_does_not_belong(
     secrets = {"API key": key, "metrics token": METRICS, "set-up token": SETUP, **tell_notices(server, web)}
     phone, recovery = enrolled(server)
     secrets |= {"TOTP secret": phone.secret, **{f"recovery code {code}": code for code in recovery}}
-    authorised = {"Authorization": f"Bearer {key}"}
-
-    answers: list[Answer] = [ask(server, **authorised) for _ in range(3)]
-    over_a_socket(server, key)
-    # A token that is renewed, a sign-in that is lost, and refusals of every kind.
     secrets["access token before"] = ann.access_token
-    ann.end_access()
-    answers.append(ask(server, **authorised))
-    bob.end_access()
-    bob.script_refresh(RefreshRefused.expired())
-    ann.script(Fail.unauthorized(), Fail.usage_limit(resets_in_seconds=60))
-    answers += [ask(server, **authorised) for _ in range(3)]
-    answers.append(ask(server, **{"Authorization": "Bearer sk-cp-wrong"}))
-    answers.append(send(server, body=b"{", headers={**JSON, **authorised}))
-    answers.append(send(server, "POST", "/api/accounts/import", b"{}", JSON))
+    answers = asked_in_every_way(server, sim, key)
     secrets |= make_keys(server) | add_accounts(server, sim)
-    export(server, server.query("SELECT id FROM accounts_account WHERE email LIKE 'cat%'")[0][0])
+    export(server, server.query("SELECT id FROM accounts_account WHERE email LIKE ?", "cat%")[0][0])
     for account in sim.accounts.values():
         for name in ("access_token", "refresh_token"):
             secrets[f"{account.id}'s {name}"] = getattr(account, name)
@@ -233,7 +238,7 @@ def test_no_secret_is_where_it_does_not_belong(
     until(lambda: server.query(f"SELECT count(*) FROM {RECORDS}")[0][0] >= 8, 20, "all is on record")
     cookies, told_to_others = locked(server, phone, secrets)
     answers += told_to_others
-    answers += [send(server, "GET", page, headers={**authorised, "Cookie": cookies}) for page in PAGES]
+    answers += [send(server, "GET", page, headers={"x-api-key": key, "Cookie": cookies}) for page in PAGES]
     for account_id, record in server.query(
         f"SELECT a.id, r.id FROM accounts_account a, {RECORDS} r ORDER BY r.id DESC LIMIT 4"
     ):
