@@ -68,7 +68,7 @@ def samples_trim(*, before: datetime) -> int:
 
 
 def _is_overtaken(known_at: datetime, recorded_at: datetime) -> bool:
-    """Whether a reading is older than the known one; one of the future is from before a step back of the clock."""
+    """Whether a reading is older than the known one, which is not of a time before the clock was set back."""
     return recorded_at < known_at <= recorded_at + _LATE_AT_MOST
 
 
