@@ -50,9 +50,10 @@ def charts(lines: Timeline, costs: Sequence[tuple[str, Sequence[Decimal]]]) -> l
 
 def _requests(lines: Timeline, moments: list[datetime]) -> Chart:
     total, parts = lines.total, [found for _, found in lines.parts]
+    noun = "request" if total.requests == 1 else "requests"
     return stacked(
         "Requests",
-        f"{compact(total.requests)} requests, {compact(total.errors)} of them failed.",
+        f"{compact(total.requests)} {noun}, {compact(total.errors)} failed.",
         moments,
         [
             Series("Answered", "good", [p.requests - p.errors - p.cancelled for p in parts]),

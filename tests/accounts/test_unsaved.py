@@ -225,7 +225,7 @@ def test_after_the_end_no_token_is_spent(thread: DatabaseThread) -> None:
 
 def test_a_refresh_that_waits_for_another_process_is_not_waited_for(thread: DatabaseThread) -> None:
     make_account(ACCOUNT)
-    leases.acquire(lease_name(ACCOUNT), holder=uuid4(), ttl_s=3600, now=NOW)
+    leases.acquire(lease_name(ACCOUNT), holder=uuid4(), ttl_s=tokens.LEASE_TTL_S, now=NOW)
     service = SignInService()
     one = refresher(service, thread)
 

@@ -61,8 +61,8 @@ def test_the_cards_tell_of_requests_tokens_cost_and_errors() -> None:
 def test_a_range_holds_for_the_figures_and_can_be_linked_to() -> None:
     store(2, ago=timedelta(days=3))
     assert 'href="?range=7d" aria-current="page"' in page("?range=7d")
-    assert "2 requests, 0 of them failed." in page("?range=7d")
-    assert "0 requests, 0 of them failed." in page("?range=24h")
+    assert "2 requests, 0 failed." in page("?range=7d")
+    assert "0 requests, 0 failed." in page("?range=24h")
     assert 'href="?range=24h" aria-current="page"' in page("?range=nonsense")
 
 
