@@ -84,7 +84,7 @@ def account_alias(request: Request, account_id: str) -> Response:
 
 
 @gives(api_shapes.Routed)
-@takes("routingPolicy", stopAtPercent="integer")
+@takes("routingPolicy", stopAtPercent=int | None)
 @api_view(["PUT"])
 def account_routing(request: Request, account_id: str) -> Response:
     """Whose turn it is for new conversations. What is not named stays as it is."""

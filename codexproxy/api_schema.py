@@ -38,10 +38,10 @@ class ApiSchema(AutoSchema):
         return []
 
 
-def takes(*texts: str, **others: str) -> Callable[[View], View]:
-    """The fields of the body: texts, and others by their JSON types. It stands above `api_view`."""
-    kinds = {**dict.fromkeys(texts, "string"), **others}
-    properties = {name: {"type": kind} for name, kind in kinds.items()}
+def takes(*texts: str, **others: Any) -> Callable[[View], View]:
+    """The fields of the body: texts, and others by their types. It stands above `api_view`."""
+    kinds = {**dict.fromkeys(texts, str), **others}
+    properties = {name: _schema(kind) for name, kind in kinds.items()}
     decorator: Callable[[View], View] = extend_schema(
         request={"application/json": {"type": "object", "properties": properties}}
     )
@@ -50,6 +50,10 @@ def takes(*texts: str, **others: str) -> Callable[[View], View]:
 
 def gives(answer: Any, *, methods: Sequence[str] | None = None) -> Callable[[View], View]:
     """The answer's type: a TypedDict, or a list of them; None for one without a body. Above `api_view`."""
-    answers = {204: None} if answer is None else {200: resolve_type_hint(answer)}  # type: ignore[no-untyped-call]
+    answers = {204: None} if answer is None else {200: _schema(answer)}
     decorator: Callable[[View], View] = extend_schema(responses=answers, methods=methods)
     return decorator
+
+
+def _schema(kind: Any) -> Any:
+    return resolve_type_hint(kind)  # type: ignore[no-untyped-call]

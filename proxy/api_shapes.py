@@ -5,6 +5,18 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 
+class LimitOfAll(TypedDict):
+    limitType: str
+    limitWindow: str
+    maxValue: int
+
+
+class LimitGiven(LimitOfAll, total=False):
+    """Without a model it is for all of them together."""
+
+    modelFilter: str | None
+
+
 class Limit(TypedDict):
     """A cost is counted in millionths of a dollar."""
 

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from codexproxy.api_schema import gives, takes
 from codexproxy.errors import DashboardError
-from proxy.api_shapes import KeyMade, KeyShown, KeyTrends, KeyWeek
+from proxy.api_shapes import KeyMade, KeyShown, KeyTrends, KeyWeek, LimitGiven
 from proxy.key_selectors import key_trends, keys_with_use, limit_views, usage_sums
 from proxy.key_services import (
     LimitRule,
@@ -42,16 +42,16 @@ _FIELDS = takes(
     "enforcedModel",
     "enforcedReasoningEffort",
     "enforcedServiceTier",
-    isActive="boolean",
-    allowedModels="array",
-    allowedReasoningEfforts="array",
-    maxParallelRequests="integer",
-    accountAssignmentScopeEnabled="boolean",
-    assignedAccountIds="array",
-    assignedGroupIds="array",
-    limits="array",
-    weeklyTokenLimit="integer",
-    resetUsage="boolean",
+    isActive=bool,
+    allowedModels=list[str],
+    allowedReasoningEfforts=list[str],
+    maxParallelRequests=int | None,
+    accountAssignmentScopeEnabled=bool,
+    assignedAccountIds=list[str],
+    assignedGroupIds=list[int],
+    limits=list[LimitGiven],
+    weeklyTokenLimit=int,
+    resetUsage=bool,
 )
 
 
