@@ -82,6 +82,7 @@ class AccountAdmin(ModelAdmin):
         "state",
         "five_hours",
         "week",
+        "policy",
         "token_expiry",
         "buttons",
     )
@@ -170,6 +171,10 @@ class AccountAdmin(ModelAdmin):
     def week(self, account: Account) -> str:
         return percent_meter(window_cell(account, "secondary", timezone.now()))
 
+    @display(description="routing", ordering="routing_policy")
+    def policy(self, account: Account) -> str:
+        return render_to_string("admin/accounts/account/policy.html", {"account": account})
+
     @display(description="windows")
     def windows(self, account: Account) -> str:
         views = windows_of(account, timezone.now())
@@ -220,7 +225,8 @@ class AccountAdmin(ModelAdmin):
 
     @display(description="actions")
     def buttons(self, account: Account) -> str:
-        return render_to_string("admin/accounts/account/buttons.html", button_context(account))
+        context = {**button_context(account), "probes": True}
+        return render_to_string("admin/accounts/account/buttons.html", context)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_POST(self.act))

@@ -24,6 +24,7 @@ from codexproxy.admin_base import (
     moment,
     time_cell,
 )
+from requestlogs import account_admin  # noqa: F401 - registers the accounts' pages with their requests
 from requestlogs.explorer_filters import (
     AccountFilter,
     AttemptsFilter,
