@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
@@ -76,7 +76,7 @@ class EventInline(TabularInline):
 
 @admin.register(Account)
 class AccountAdmin(ModelAdmin):
-    list_display = (
+    list_display: tuple[str, ...] = (
         "name",
         "workspace",
         "state",
@@ -86,7 +86,7 @@ class AccountAdmin(ModelAdmin):
         "token_expiry",
         "buttons",
     )
-    list_filter = ("status", PlanFilter, "groups")
+    list_filter: ClassVar[tuple[Any, ...]] = ("status", PlanFilter, "groups")
     empty_title = "No accounts yet."
     empty_words = "Accounts are the ChatGPT sign-ins that requests are spread over."
     add_words = "Add account"
