@@ -53,7 +53,8 @@ def routes(schema: dict[str, Any]) -> Iterator[Route]:
             yield Route(
                 method=method.upper(),
                 path=path,
-                words=operation.get("description", ""),
+                # The marks of code are for readers of the description itself.
+                words=operation.get("description", "").replace("`", ""),
                 parameters=tuple(_parameters(operation.get("parameters", []))),
                 body=tuple(_content(operation.get("requestBody", {}), schema)),
                 answer=tuple(field for answer in answers for field in _content(answer, schema)),

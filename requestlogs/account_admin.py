@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.utils import timezone
 
 from accounts.admin import AccountAdmin
@@ -39,7 +40,10 @@ class ErrorFilter(admin.SimpleListFilter):
 
 
 class AccountWithRequestsAdmin(AccountAdmin):
-    list_display = (*AccountAdmin.list_display[:-1], "last_used", AccountAdmin.list_display[-1])
+    # The end of the token shares the column of the last use: with both, the buttons were out of sight.
+    list_display = tuple(
+        "last_used" if name == "token_expiry" else name for name in AccountAdmin.list_display
+    )
     list_filter = (*AccountAdmin.list_filter, ErrorFilter)
     change_form_outer_after_template = "admin/accounts/account/requests.html"
 
@@ -50,7 +54,9 @@ class AccountWithRequestsAdmin(AccountAdmin):
 
     @display(description="last used", ordering="used_at")
     def last_used(self, account: Account) -> str:
-        return time_cell(getattr(account, "used_at", None), timezone.now())
+        used = time_cell(getattr(account, "used_at", None), timezone.now())
+        context = {"used": used, "ends": self.token_expiry(account)}
+        return render_to_string("admin/accounts/account/last_used.html", context)
 
 
 admin.site.unregister(Account)

@@ -37,7 +37,7 @@ def test_a_description_becomes_rows() -> None:
         "paths": {
             "/api/things/{id}": {
                 "get": {
-                    "description": "All of them.",
+                    "description": "All `of` them.",
                     "parameters": [
                         {"in": "path", "name": "id", "schema": {"type": "string"}},
                         {

@@ -43,11 +43,12 @@ def listed(query: str) -> list[str]:
 
 
 def test_the_list_says_when_an_account_was_used_last() -> None:
-    make_account("a")
-    make_account("b")
+    ends = timezone.now() + timedelta(days=3, hours=2, minutes=30)
+    make_account("a", access_expires_at=ends)
+    make_account("b", access_expires_at=None)
     store("a", hours_ago=7)
     store("a", hours_ago=2)
-    assert cells(page(), "last_used") == ["2 h 5 min ago", "–"]
+    assert cells(page(), "last_used") == ["2 h 5 min ago token ends in 3 d 2 h", "– token ends –"]
 
 
 def test_the_list_says_whose_turn_it_is_and_leads_to_the_probe() -> None:
