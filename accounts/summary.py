@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import overload
 
 from accounts.api_shapes import AccountSummary, Token, Tokens
 from accounts.claims import Claims, read_claims
@@ -32,6 +33,10 @@ def account_summary(account: Account, now: datetime) -> AccountSummary:
     }
 
 
+@overload
+def iso(moment: datetime) -> str: ...
+@overload
+def iso(moment: datetime | None) -> str | None: ...
 def iso(moment: datetime | None) -> str | None:
     """ISO 8601 in UTC, with a Z."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None

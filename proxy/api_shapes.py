@@ -25,7 +25,7 @@ class Limit(TypedDict):
     maxValue: int
     currentValue: int
     modelFilter: str | None
-    resetAt: str | None
+    resetAt: str
 
 
 class KeyShown(TypedDict):
@@ -34,7 +34,7 @@ class KeyShown(TypedDict):
     note: str
     keyPrefix: str
     isActive: bool
-    createdAt: str | None
+    createdAt: str
     lastUsedAt: str | None
     expiresAt: str | None
     allowedModels: list[str]
@@ -64,12 +64,12 @@ class KeyWeek(TypedDict):
 
 
 class CostPoint(TypedDict):
-    t: str | None
+    t: str
     v: float
 
 
 class TokenPoint(TypedDict):
-    t: str | None
+    t: str
     v: int
 
 

@@ -165,8 +165,8 @@ def _shown(key: ApiKey) -> KeyShown:
         "keyPrefix": key.prefix,
         "isActive": key.enabled,
         "createdAt": _time(key.created_at),
-        "lastUsedAt": _time(getattr(key, "last_used_at", None)),
-        "expiresAt": _time(key.expires_at),
+        "lastUsedAt": _time_or_none(getattr(key, "last_used_at", None)),
+        "expiresAt": _time_or_none(key.expires_at),
         "allowedModels": key.allowed_models,
         "enforcedModel": key.enforced_model or None,
         "enforcedReasoningEffort": key.enforced_effort or None,
@@ -190,8 +190,12 @@ def _shown(key: ApiKey) -> KeyShown:
     }
 
 
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _time_or_none(moment: datetime | None) -> str | None:
+    return None if moment is None else _time(moment)
 
 
 # --- what comes in ------------------------------------------------------------------------------

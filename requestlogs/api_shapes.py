@@ -90,7 +90,7 @@ class BothWindows(TypedDict):
 
 
 class LogEntry(TypedDict):
-    requestedAt: str | None
+    requestedAt: str
     accountId: str | None
     requestId: str
     model: str
