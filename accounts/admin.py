@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
@@ -76,16 +76,17 @@ class EventInline(TabularInline):
 
 @admin.register(Account)
 class AccountAdmin(ModelAdmin):
-    list_display = (
+    list_display: tuple[str, ...] = (
         "name",
         "workspace",
         "state",
         "five_hours",
         "week",
+        "policy",
         "token_expiry",
         "buttons",
     )
-    list_filter = ("status", PlanFilter, "groups")
+    list_filter: ClassVar[tuple[Any, ...]] = ("status", PlanFilter, "groups")
     empty_title = "No accounts yet."
     empty_words = "Accounts are the ChatGPT sign-ins that requests are spread over."
     add_words = "Add account"
@@ -170,6 +171,10 @@ class AccountAdmin(ModelAdmin):
     def week(self, account: Account) -> str:
         return percent_meter(window_cell(account, "secondary", timezone.now()))
 
+    @display(description="routing", ordering="routing_policy")
+    def policy(self, account: Account) -> str:
+        return render_to_string("admin/accounts/account/policy.html", {"account": account})
+
     @display(description="windows")
     def windows(self, account: Account) -> str:
         views = windows_of(account, timezone.now())
@@ -220,7 +225,8 @@ class AccountAdmin(ModelAdmin):
 
     @display(description="actions")
     def buttons(self, account: Account) -> str:
-        return render_to_string("admin/accounts/account/buttons.html", button_context(account))
+        context = {**button_context(account), "probes": True}
+        return render_to_string("admin/accounts/account/buttons.html", context)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(require_POST(self.act))

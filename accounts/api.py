@@ -10,9 +10,9 @@ from rest_framework.decorators import api_view, parser_classes
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import auth_file, exporting, importing, services
+from accounts import api_shapes, auth_file, exporting, importing, services
 from accounts.models import Account
-from codexproxy.api_schema import takes
+from codexproxy.api_schema import Done, gives, takes
 from codexproxy.errors import DashboardError
 from codexproxy.plain_text import PlainJSONParser, PlainMultiPartParser
 
@@ -20,9 +20,11 @@ from codexproxy.plain_text import PlainJSONParser, PlainMultiPartParser
 MAX_BODY_BYTES = 2 * auth_file.MAX_AUTH_FILE_BYTES
 
 
+@gives(api_shapes.Imported)
 @api_view(["POST"])
 @parser_classes([PlainMultiPartParser, PlainJSONParser])
 def account_import(request: Request) -> Response:
+    """Add or update an account from the file `auth_json`."""
     content = _uploaded(request)
     try:
         auth = auth_file.parse(content)
@@ -32,20 +34,21 @@ def account_import(request: Request) -> Response:
     account = brought.account
     if brought.outcome is importing.Outcome.REFUSED or account is None:
         raise DashboardError(400, "invalid_auth_json", brought.message)
-    return Response(
-        {
-            "accountId": account.pk,
-            "email": account.email,
-            "workspaceId": account.workspace_id or None,
-            "workspaceLabel": account.workspace_label or None,
-            "planType": account.plan_type,
-            "status": account.status,
-        }
-    )
+    answer: api_shapes.Imported = {
+        "accountId": account.pk,
+        "email": account.email,
+        "workspaceId": account.workspace_id or None,
+        "workspaceLabel": account.workspace_label or None,
+        "planType": account.plan_type,
+        "status": account.status,
+    }
+    return Response(answer)
 
 
+@gives(Done)
 @api_view(["POST"])
 def account_pause(request: Request, account_id: str) -> Response:
+    """Keep an account from serving."""
     try:
         services.account_pause(account_id=account_id)
     except (Account.DoesNotExist, services.StateConflict) as error:
@@ -53,8 +56,10 @@ def account_pause(request: Request, account_id: str) -> Response:
     return Response({"status": "paused"})
 
 
+@gives(Done)
 @api_view(["POST"])
 def account_reactivate(request: Request, account_id: str) -> Response:
+    """Let it serve again."""
     try:
         services.account_resume(account_id=account_id)
     except (Account.DoesNotExist, services.StateConflict) as error:
@@ -62,9 +67,11 @@ def account_reactivate(request: Request, account_id: str) -> Response:
     return Response({"status": "reactivated"})
 
 
+@gives(api_shapes.Renamed)
 @takes("alias")
 @api_view(["PUT"])
 def account_alias(request: Request, account_id: str) -> Response:
+    """The name that is shown instead of the e-mail; empty takes it off."""
     alias = _object(request).get("alias") or ""
     if not isinstance(alias, str):
         raise DashboardError(422, "validation_error", "alias must be a text.")
@@ -72,13 +79,15 @@ def account_alias(request: Request, account_id: str) -> Response:
         account = services.account_rename(account_id=account_id, alias=alias)
     except (Account.DoesNotExist, ValidationError) as error:
         raise _as_dashboard_error(error) from error
-    return Response({"accountId": account.pk, "alias": account.alias or None})
+    answer: api_shapes.Renamed = {"accountId": account.pk, "alias": account.alias or None}
+    return Response(answer)
 
 
-@takes("routingPolicy", stopAtPercent="integer")
+@gives(api_shapes.Routed)
+@takes("routingPolicy", stopAtPercent=int | None)
 @api_view(["PUT"])
 def account_routing(request: Request, account_id: str) -> Response:
-    """What is not named stays as it is."""
+    """Whose turn it is for new conversations. What is not named stays as it is."""
     payload = _object(request)
     stop_at = payload.get("stopAtPercent")
     if stop_at is not None and (not isinstance(stop_at, int) or isinstance(stop_at, bool)):
@@ -92,26 +101,27 @@ def account_routing(request: Request, account_id: str) -> Response:
         )
     except (Account.DoesNotExist, ValidationError) as error:
         raise _as_dashboard_error(error) from error
-    return Response(
-        {
-            "accountId": account.pk,
-            "routingPolicy": account.routing_policy,
-            "stopAtPercent": account.stop_at_percent,
-        }
-    )
+    answer: api_shapes.Routed = {
+        "accountId": account.pk,
+        "routingPolicy": account.routing_policy,
+        "stopAtPercent": account.stop_at_percent,
+    }
+    return Response(answer)
 
 
+@gives(api_shapes.Exported)
 @takes("shape")
 @api_view(["POST"])
 def account_export(request: Request, account_id: str) -> Response:
-    """SECURITY: the gate lets an open dashboard do this on its own machine only."""
+    """Its tokens, for a backup."""
+    # SECURITY: the gate lets an open dashboard do this on its own machine only.
     try:
         auth = exporting.account_export(account_id=account_id)
         account = Account.objects.get(pk=account_id)
     except (Account.DoesNotExist, exporting.NothingToExport) as error:
         raise _as_dashboard_error(error) from error
     expires_at = auth.access_expires_at
-    content = {
+    content: api_shapes.Exported = {
         "filename": f"auth-{account_id}.json",
         "account": {"accountId": account_id, "email": account.email, "planType": account.plan_type},
         "tokens": {
@@ -127,8 +137,10 @@ def account_export(request: Request, account_id: str) -> Response:
     return Response(content, headers={"Cache-Control": "no-store"})
 
 
+@gives(Done)
 @api_view(["DELETE"])
 def account_delete(request: Request, account_id: str) -> Response:
+    """Remove an account."""
     try:
         services.account_delete(account_id=account_id)
     except Account.DoesNotExist as error:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import callback_listener, sign_in
+from accounts.api_shapes import SignInBegun, SignInState
 from accounts.models import Account, SignInFlow
 from accounts.sign_in_client import Unreachable
 from accounts.sign_in_protocol import CallbackError, Declined, read_pasted
 from accounts.sign_in_scope import Scope, remember, scope_of
-from codexproxy.api_schema import takes
+from codexproxy.api_schema import gives, takes
 from codexproxy.errors import DashboardError
 
 METHODS = ("browser", "device")
@@ -24,9 +26,11 @@ UNKNOWN_FLOW = "This sign-in is not known in this browser. Start a new one."
 Kind = SignInFlow.Kind
 
 
+@gives(SignInBegun)
 @takes("forceMethod", "accountId")
 @api_view(["POST"])
 def start(request: Request) -> Response:
+    """Begin a sign-in."""
     given = _body(request)
     method = _text(given, "forceMethod")
     if method not in (*METHODS, ""):
@@ -35,7 +39,7 @@ def start(request: Request) -> Response:
     scope = scope_of(request._request)
     if not method and not target_id and Account.objects.exists():
         flow = sign_in.start_satisfied(scope=scope)
-        answer: dict[str, Any] = {"flowId": str(flow.pk), "method": "browser"}
+        answer: SignInBegun = {"flowId": str(flow.pk), "method": "browser"}
     elif method == "device":
         answer = _device(scope, target_id)
     else:
@@ -45,8 +49,11 @@ def start(request: Request) -> Response:
     return response
 
 
+@gives(SignInState)
+@extend_schema(parameters=[OpenApiParameter("flowId", str)])
 @api_view(["GET"])
 def status(request: Request) -> Response:
+    """How a sign-in stands; without `flowId` the newest one of this browser."""
     flow_id = _flow_id(request.query_params.get("flowId", ""))
     flow = sign_in.find(scope_of(request._request), flow_id, METHODS)
     if flow is None:
@@ -58,10 +65,12 @@ def status(request: Request) -> Response:
     return Response(_state(sign_in.current(flow)))
 
 
+@gives(SignInState)
 @takes("flowId", "deviceAuthId", "userCode")
 @api_view(["POST"])
 def complete(request: Request) -> Response:
-    """SECURITY: `deviceAuthId` and `userCode` may be sent, and change nothing: the flow has its own."""
+    """Ask whether the device code was entered."""
+    # SECURITY: `deviceAuthId` and `userCode` may be sent, and change nothing: the flow has its own.
     flow_id = _flow_id(_text(_body(request), "flowId"))
     kinds = METHODS if flow_id else ("device",)
     flow = sign_in.find(scope_of(request._request), flow_id, kinds)
@@ -70,9 +79,11 @@ def complete(request: Request) -> Response:
     return Response(_state(sign_in.current(flow)))
 
 
+@gives(SignInState)
 @takes("callbackUrl", "flowId")
 @api_view(["POST"])
 def manual_callback(request: Request) -> Response:
+    """The address that the browser ended on, where the server does not see it itself."""
     given = _body(request)
     flow_id = _flow_id(_text(given, "flowId"))
     address = given.get("callbackUrl")
@@ -88,7 +99,7 @@ def manual_callback(request: Request) -> Response:
     return Response(_state(flow))
 
 
-def _browser(scope: Scope, target_id: str, *, may_change: bool) -> dict[str, Any]:
+def _browser(scope: Scope, target_id: str, *, may_change: bool) -> SignInBegun:
     try:
         flow = sign_in.start_browser(scope=scope, target_id=target_id)
     except Account.DoesNotExist as error:
@@ -97,16 +108,18 @@ def _browser(scope: Scope, target_id: str, *, may_change: bool) -> dict[str, Any
     if not opening.is_open and may_change:
         sign_in.cancel(flow)
         return _device(scope, target_id)
-    answer: dict[str, Any] = {
+    answer: SignInBegun = {
         "flowId": str(flow.pk),
         "method": "browser",
         "authorizationUrl": flow.authorization_url,
         "callbackUrl": flow.redirect_uri,
     }
-    return answer if opening.is_open else answer | {"notice": opening.problem}
+    if not opening.is_open:
+        answer["notice"] = opening.problem
+    return answer
 
 
-def _device(scope: Scope, target_id: str) -> dict[str, Any]:
+def _device(scope: Scope, target_id: str) -> SignInBegun:
     try:
         flow = sign_in.start_device(scope=scope, target_id=target_id)
     except Account.DoesNotExist as error:
@@ -126,7 +139,7 @@ def _device(scope: Scope, target_id: str) -> dict[str, Any]:
     }
 
 
-def _state(flow: SignInFlow) -> dict[str, str]:
+def _state(flow: SignInFlow) -> SignInState:
     if flow.is_open:
         return _told("pending")
     if flow.status == SignInFlow.Status.SUCCESS:
@@ -136,7 +149,7 @@ def _state(flow: SignInFlow) -> dict[str, str]:
     return _told("error", flow.message)
 
 
-def _told(state: str, message: str = "") -> dict[str, str]:
+def _told(state: Literal["pending", "success", "error"], message: str = "") -> SignInState:
     return {"status": state, "errorMessage": message} if message else {"status": state}
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import overload
 
+from accounts.api_shapes import AccountSummary, Token, Tokens
 from accounts.claims import Claims, read_claims
 from accounts.models import Account, Credential
 
 _WITH_REASON = (Account.Status.REAUTH_REQUIRED, Account.Status.DEACTIVATED)
 
 
-def account_summary(account: Account, now: datetime) -> dict[str, Any]:
+def account_summary(account: Account, now: datetime) -> AccountSummary:
     """An account whose credential is missing is shown as such; a token itself is never part of it."""
     credential: Credential | None = getattr(account, "credential", None)
     return {
@@ -32,14 +33,18 @@ def account_summary(account: Account, now: datetime) -> dict[str, Any]:
     }
 
 
+@overload
+def iso(moment: datetime) -> str: ...
+@overload
+def iso(moment: datetime | None) -> str | None: ...
 def iso(moment: datetime | None) -> str | None:
     """ISO 8601 in UTC, with a Z."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
 
 
-def _auth(credential: Credential | None, now: datetime) -> dict[str, Any]:
+def _auth(credential: Credential | None, now: datetime) -> Tokens:
     if credential is None:
-        missing = {"expiresAt": None, "state": "missing"}
+        missing: Token = {"expiresAt": None, "state": "missing"}
         return {"access": missing, "refresh": missing, "idToken": {"expiresAt": None, "state": "unknown"}}
     expires_at = credential.access_expires_at
     state = "unknown" if expires_at is None else "valid" if expires_at > now else "expired"

@@ -6,6 +6,7 @@ from django.contrib.admin import AdminSite
 from django.urls import URLPattern, path
 
 from codexproxy import security_pages
+from codexproxy.api_page import api_page
 from codexproxy.backup_page import backup_page
 from codexproxy.connect_page import connect_page, first_request
 from codexproxy.errors_page import errors_page
@@ -19,6 +20,7 @@ def urls(site: AdminSite) -> list[URLPattern]:
     """SECURITY: each behind the site's own gate."""
     return [
         *security_pages.urls(site),
+        path("api/", site.admin_view(api_page), name="api"),
         path("blur/", site.admin_view(blur_page), name="blur"),
         path("backup/", site.admin_view(backup_page), name="backup"),
         path("connect/", site.admin_view(connect_page), name="connect"),

@@ -167,7 +167,10 @@ REST_FRAMEWORK: dict[str, Any] = {
 
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "codexproxy",
-    "DESCRIPTION": "The dashboard's JSON. Field by field: docs/reference.md.",
+    "DESCRIPTION": (
+        "The dashboard's JSON, field by field. Times are ISO 8601 in UTC. What is refused is answered with a "
+        'status from 400 on and {"error": {"code", "message"}}.'
+    ),
     "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": [],

@@ -60,6 +60,7 @@ def navigation(request: HttpRequest | None) -> list[dict[str, Any]]:
                 item("Audit log", "policy", "accounts_auditevent_changelist"),
                 item("Notice log", "outbox", "notices_notice_changelist"),
                 item("Background jobs", "schedule", "accounts_jobrun_changelist"),
+                item("JSON API", "data_object", "api"),
             ],
         },
     ]

@@ -90,7 +90,8 @@ class SettingsAdmin(ModelAdmin):
             "Data",
             {
                 "fields": ("retention_days",),
-                "description": "Older request rows are removed by a background job, once an hour.",
+                "description": "Older request rows are removed by a background job, once an hour. "
+                "What was asked and answered is kept nowhere, and no setting changes that.",
             },
         ),
     )

@@ -9,32 +9,38 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from codexproxy.api_schema import takes
+from codexproxy.api_schema import Done, gives, takes
 from codexproxy.errors import DashboardError
 from codexproxy.locality import Address, facts_from_pairs, resolve_client
+from proxy.api_shapes import EntryAdded, EntryShown, FirewallShown
 from proxy.firewall import InvalidEntry, entry_text, parse_entry, shuts_out
 from proxy.firewall_services import EntryExists, firewall_add, firewall_networks, firewall_remove
 from proxy.models import FirewallEntry
 
 
+@gives(FirewallShown, methods=["GET"])
+@gives(EntryAdded, methods=["POST"])
 @takes("ipAddress", "note")
 @api_view(["GET", "POST"])
 def firewall_ips(request: Request) -> Response:
+    """GET: the list. POST: add an address or a network."""
     if request.method == "POST":
-        return Response({**_shown(_added(request)), "warning": _warning(_client(request))})
+        added: EntryAdded = {**_shown(_added(request)), "warning": _warning(_client(request))}
+        return Response(added)
     entries = [_shown(entry) for entry in FirewallEntry.objects.all()]
     client = _client(request)
-    return Response(
-        {
-            "mode": "allowlist_active" if entries else "allow_all",
-            "entries": entries,
-            "yourAddress": str(client) if client is not None else None,
-        }
-    )
+    listed: FirewallShown = {
+        "mode": "allowlist_active" if entries else "allow_all",
+        "entries": entries,
+        "yourAddress": str(client) if client is not None else None,
+    }
+    return Response(listed)
 
 
+@gives(Done)
 @api_view(["DELETE"])
 def firewall_ip(request: Request, ip: str) -> Response:
+    """Take it off the list."""
     try:
         firewall_remove(network=entry_text(parse_entry(ip)))
     except (InvalidEntry, FirewallEntry.DoesNotExist):
@@ -68,7 +74,7 @@ def _added(request: Request) -> FirewallEntry:
         raise DashboardError(409, "ip_exists", f"{error} is on the list already") from error
 
 
-def _shown(entry: FirewallEntry) -> dict[str, Any]:
+def _shown(entry: FirewallEntry) -> EntryShown:
     return {
         "ipAddress": entry.network,
         "note": entry.note,

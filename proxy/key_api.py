@@ -15,8 +15,9 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from codexproxy.api_schema import takes
+from codexproxy.api_schema import gives, takes
 from codexproxy.errors import DashboardError
+from proxy.api_shapes import KeyMade, KeyShown, KeyTrends, KeyWeek, LimitGiven
 from proxy.key_selectors import key_trends, keys_with_use, limit_views, usage_sums
 from proxy.key_services import (
     LimitRule,
@@ -41,34 +42,40 @@ _FIELDS = takes(
     "enforcedModel",
     "enforcedReasoningEffort",
     "enforcedServiceTier",
-    isActive="boolean",
-    allowedModels="array",
-    allowedReasoningEfforts="array",
-    maxParallelRequests="integer",
-    accountAssignmentScopeEnabled="boolean",
-    assignedAccountIds="array",
-    assignedGroupIds="array",
-    limits="array",
-    weeklyTokenLimit="integer",
-    resetUsage="boolean",
+    isActive=bool,
+    allowedModels=list[str],
+    allowedReasoningEfforts=list[str],
+    maxParallelRequests=int | None,
+    accountAssignmentScopeEnabled=bool,
+    assignedAccountIds=list[str],
+    assignedGroupIds=list[int],
+    limits=list[LimitGiven],
+    weeklyTokenLimit=int,
+    resetUsage=bool,
 )
 
 
+@gives(list[KeyShown], methods=["GET"])
+@gives(KeyMade, methods=["POST"])
 @_FIELDS
 @api_view(["GET", "POST"])
 def api_keys(request: Request) -> Response:
+    """GET: all keys. POST: make one; `key` is in this answer only."""
     if request.method == "GET":
         return Response([_shown(key) for key in keys_with_use()])
     payload = _object(request)
     fields = _fields(payload)
     with _told(), transaction.atomic():
         made = api_key_create(**{"name": "", **fields}, limits=_limits(payload) or ())
-    return Response({**_shown(_found(made.key.pk)), "key": made.plain})
+    return Response(_made(made.key.pk, made.plain))
 
 
+@gives(KeyShown, methods=["PATCH"])
+@gives(None, methods=["DELETE"])
 @_FIELDS
 @api_view(["PATCH", "DELETE"])
 def api_key(request: Request, key_id: int) -> Response:
+    """PATCH: change what is named. DELETE: remove the key."""
     if request.method == "DELETE":
         with _told():
             api_key_delete(key_id=key_id)
@@ -84,42 +91,48 @@ def api_key(request: Request, key_id: int) -> Response:
     return Response(_shown(_found(key_id)))
 
 
+@gives(KeyMade)
 @api_view(["POST"])
 def api_key_renew(request: Request, key_id: int) -> Response:
+    """Another key with the same rights; the former one ends."""
     with _told():
         made = api_key_regenerate(key_id=key_id)
-    return Response({**_shown(_found(key_id)), "key": made.plain})
+    return Response(_made(key_id, made.plain))
 
 
+@gives(KeyWeek)
 @api_view(["GET"])
 def api_key_week(request: Request, key_id: int) -> Response:
     """What a key has used in the last seven days."""
     _found(key_id)
     since = timezone.now() - timedelta(days=7)
     sums = usage_sums(RequestRecord.objects.filter(api_key_id=key_id, requested_at__gte=since))
-    return Response(
-        {
-            "keyId": key_id,
-            "totalRequests": sums["request_count"],
-            "totalTokens": sums["input_tokens"] + sums["output_tokens"],
-            "cachedInputTokens": sums["cached_input_tokens"],
-            "totalCostUsd": float(sums["cost_usd"]),
-        }
-    )
+    week: KeyWeek = {
+        "keyId": key_id,
+        "totalRequests": sums["request_count"],
+        "totalTokens": sums["input_tokens"] + sums["output_tokens"],
+        "cachedInputTokens": sums["cached_input_tokens"],
+        "totalCostUsd": float(sums["cost_usd"]),
+    }
+    return Response(week)
 
 
+@gives(KeyTrends)
 @api_view(["GET"])
 def api_key_trends(request: Request, key_id: int) -> Response:
-    """The same hour by hour, as two lines of a chart."""
+    """What a key has used in the last seven days, hour by hour, as two lines of a chart."""
     _found(key_id)
     hours = key_trends(key_id, timezone.now())
-    return Response(
-        {
-            "keyId": key_id,
-            "cost": [{"t": _time(hour), "v": float(cost)} for hour, _, cost in hours],
-            "tokens": [{"t": _time(hour), "v": tokens} for hour, tokens, _ in hours],
-        }
-    )
+    trends: KeyTrends = {
+        "keyId": key_id,
+        "cost": [{"t": _time(hour), "v": float(cost)} for hour, _, cost in hours],
+        "tokens": [{"t": _time(hour), "v": tokens} for hour, tokens, _ in hours],
+    }
+    return Response(trends)
+
+
+def _made(key_id: int, plain: str) -> KeyMade:
+    return {**_shown(_found(key_id)), "key": plain}
 
 
 def _found(key_id: int) -> ApiKey:
@@ -144,7 +157,7 @@ def _words(error: ValidationError) -> str:
     return " ".join(f"{name}: {' '.join(found)}" for name, found in error.message_dict.items())
 
 
-def _shown(key: ApiKey) -> dict[str, Any]:
+def _shown(key: ApiKey) -> KeyShown:
     return {
         "id": key.pk,
         "name": key.name,
@@ -152,8 +165,8 @@ def _shown(key: ApiKey) -> dict[str, Any]:
         "keyPrefix": key.prefix,
         "isActive": key.enabled,
         "createdAt": _time(key.created_at),
-        "lastUsedAt": _time(getattr(key, "last_used_at", None)),
-        "expiresAt": _time(key.expires_at),
+        "lastUsedAt": _time_or_none(getattr(key, "last_used_at", None)),
+        "expiresAt": _time_or_none(key.expires_at),
         "allowedModels": key.allowed_models,
         "enforcedModel": key.enforced_model or None,
         "enforcedReasoningEffort": key.enforced_effort or None,
@@ -177,8 +190,12 @@ def _shown(key: ApiKey) -> dict[str, Any]:
     }
 
 
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _time_or_none(moment: datetime | None) -> str | None:
+    return None if moment is None else _time(moment)
 
 
 # --- what comes in ------------------------------------------------------------------------------

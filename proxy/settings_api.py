@@ -55,7 +55,20 @@ class SettingsSerializer(serializers.Serializer[Settings]):
     upstreamSilenceSeconds = serializers.IntegerField(source="upstream_silence_s")
 
 
-@extend_schema(request=SettingsSerializer, responses=SettingsSerializer)
+class SettingsShown(SettingsSerializer):
+    """With what is set up elsewhere."""
+
+    totpConfigured = serializers.SerializerMethodField(method_name="has_totp")
+    passwordConfigured = serializers.SerializerMethodField(method_name="has_password")
+
+    def has_totp(self, row: Settings) -> bool:
+        return has_totp()
+
+    def has_password(self, row: Settings) -> bool:
+        return has_password()
+
+
+@extend_schema(request=SettingsSerializer(partial=True), responses=SettingsShown)
 @api_view(["GET", "PUT"])
 def settings(request: Request) -> Response:
     """PUT changes the fields that are named and leaves the others."""
@@ -63,7 +76,7 @@ def settings(request: Request) -> Response:
         given = SettingsSerializer(data=request.data, partial=True)
         given.is_valid(raise_exception=True)
         _update(given.validated_data)
-    return Response(_settings())
+    return Response(SettingsShown(settings_get()).data)
 
 
 def _update(fields: dict[str, Any]) -> None:
@@ -75,12 +88,3 @@ def _update(fields: dict[str, Any]) -> None:
                 if one.code in _LOCK_CODES:
                     raise DashboardError(400, _LOCK_CODES[one.code], " ".join(one.messages)) from None
         raise
-
-
-def _settings() -> dict[str, Any]:
-    row = settings_get()
-    return {
-        **SettingsSerializer(row).data,
-        "totpConfigured": has_totp(),
-        "passwordConfigured": has_password(),
-    }

@@ -24,6 +24,7 @@ from codexproxy.admin_base import (
     moment,
     time_cell,
 )
+from requestlogs import account_admin  # noqa: F401 - registers the accounts' pages with their requests
 from requestlogs.explorer_filters import (
     AccountFilter,
     AttemptsFilter,
@@ -45,6 +46,8 @@ from usage.selectors import price_book
 # A rate over less than this says nothing.
 _SHORTEST_MS = 50
 
+_TRANSPORTS = {"http": "HTTP", "websocket": "WebSocket"}
+
 # Links to what is looked at most often.
 _VIEWS = (
     ("All", ""),
@@ -61,6 +64,7 @@ class RequestRecordAdmin(ReadOnlyModelAdmin):
         "time",
         "served",
         "asked",
+        "way",
         "outcome",
         "first_token",
         "took",
@@ -99,7 +103,7 @@ class RequestRecordAdmin(ReadOnlyModelAdmin):
         ),
         (
             "Request",
-            {"fields": ("account_name", "model", "reasoning_effort", "service_tier", "path", "transport")},
+            {"fields": ("account_name", "model", "reasoning_effort", "service_tier", "path", "way")},
         ),
         ("Client", {"fields": ("client", "client_address", "key", "talk")}),
         ("Figures", {"fields": ("first_token", "took", "tokens", "reasoning_tokens", "cost")}),
@@ -110,6 +114,7 @@ class RequestRecordAdmin(ReadOnlyModelAdmin):
         "account_name",
         "key",
         "talk",
+        "way",
         "first_token",
         "took",
         "tokens",
@@ -203,6 +208,10 @@ class RequestRecordAdmin(ReadOnlyModelAdmin):
     @display(description="model, effort")
     def asked(self, record: RequestRecord) -> str:
         return render_to_string("admin/requestlogs/requestrecord/asked.html", {"record": record})
+
+    @display(description="transport")
+    def way(self, record: RequestRecord) -> str:
+        return _TRANSPORTS.get(record.transport, record.transport)
 
     @display(description="API key")
     def key(self, record: RequestRecord) -> str:

@@ -12,6 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.summary import iso
+from codexproxy.api_schema import gives
+from requestlogs.api_shapes import LogEntry, LogOptions, LogPage
 from requestlogs.log_filters import LogFilter, status_word
 from requestlogs.models import RequestRecord
 
@@ -37,16 +39,20 @@ _FILTERS: list[Any] = [
 ]
 
 
+@gives(LogPage)
 @extend_schema(parameters=[PageQuery, *_FILTERS])
 @api_view(["GET"])
 def request_logs(request: Request) -> Response:
+    """The requests, newest first."""
     page = validated(PageQuery, request)
     wanted = _filter(request)
     rows = RequestRecord.objects.filter(wanted.condition()).order_by("-id")
     start = page["offset"]
-    return Response({"requests": [log_entry(row) for row in rows[start : start + page["limit"]]]})
+    found: LogPage = {"requests": [log_entry(row) for row in rows[start : start + page["limit"]]]}
+    return Response(found)
 
 
+@gives(LogOptions)
 @extend_schema(parameters=_FILTERS)
 @api_view(["GET"])
 def request_log_options(request: Request) -> Response:
@@ -54,15 +60,14 @@ def request_log_options(request: Request) -> Response:
     rows = RequestRecord.objects.filter(_filter(request).condition()).order_by()
     accounts = rows.exclude(account_id="").values_list("account_id", flat=True).distinct()
     models = rows.exclude(model="").values_list("model", "reasoning_effort").distinct()
-    return Response(
-        {
-            "accountIds": sorted(accounts),
-            "modelOptions": [
-                {"model": model, "reasoningEffort": effort}
-                for model, effort in sorted(models, key=lambda pair: (pair[0], pair[1] or ""))
-            ],
-        }
-    )
+    found: LogOptions = {
+        "accountIds": sorted(accounts),
+        "modelOptions": [
+            {"model": model, "reasoningEffort": effort}
+            for model, effort in sorted(models, key=lambda pair: (pair[0], pair[1] or ""))
+        ],
+    }
+    return Response(found)
 
 
 def validated(query: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
@@ -73,7 +78,7 @@ def validated(query: type[serializers.Serializer[Any]], request: Request) -> dic
     return found
 
 
-def log_entry(row: RequestRecord) -> dict[str, Any]:
+def log_entry(row: RequestRecord) -> LogEntry:
     cached = row.cached_input_tokens
     if cached is not None and row.input_tokens is not None:
         cached = min(cached, row.input_tokens)

@@ -15,6 +15,17 @@ from rest_framework.response import Response
 
 from accounts.models import Account
 from accounts.summary import account_summary, iso
+from codexproxy.api_schema import gives
+from requestlogs.api_shapes import (
+    Accounts,
+    AccountShown,
+    History,
+    Overview,
+    PoolWindowShown,
+    Share,
+    Summary,
+    WindowShares,
+)
 from requestlogs.figures import (
     WEEK,
     WINDOW_MINUTES,
@@ -48,23 +59,31 @@ class OverviewQuery(serializers.Serializer[Any]):
     requestOffset = serializers.IntegerField(min_value=0, max_value=2**31 - 1, default=0)
 
 
+@gives(Accounts)
 @api_view(["GET"])
 def accounts(request: Request) -> Response:
-    return Response({"accounts": _accounts(PoolState.read(timezone.now()))})
+    """All accounts with both windows. One whose usage is not known counts as full here."""
+    listed: Accounts = {"accounts": _accounts(PoolState.read(timezone.now()))}
+    return Response(listed)
 
 
+@gives(Summary)
 @api_view(["GET"])
 def usage_summary(request: Request) -> Response:
+    """The pool's windows, and the cost, requests and errors of seven days, in whole hours."""
     return Response(_summary(PoolState.read(timezone.now())))
 
 
+@gives(WindowShares)
 @extend_schema(parameters=[WindowQuery])
 @api_view(["GET"])
 def usage_window(request: Request) -> Response:
+    """What is left of each account's window."""
     window = validated(WindowQuery, request)["window"]
     return Response(_window(PoolState.read(timezone.now()), window))
 
 
+@gives(History)
 @extend_schema(parameters=[HistoryQuery])
 @api_view(["GET"])
 def usage_history(request: Request) -> Response:
@@ -78,32 +97,34 @@ def usage_history(request: Request) -> Response:
         for account in accounts
         for state in [window_state(account, {}, "primary", now)]
     ]
-    return Response({"windowHours": hours, "accounts": rows})
+    history: History = {"windowHours": hours, "accounts": rows}
+    return Response(history)
 
 
+@gives(Overview)
 @extend_schema(parameters=[OverviewQuery])
 @api_view(["GET"])
 def dashboard_overview(request: Request) -> Response:
+    """Accounts, summary, windows and the newest requests in one answer."""
     page = validated(OverviewQuery, request)
     pool = PoolState.read(timezone.now())
     start = page["requestOffset"]
     rows = RequestRecord.objects.order_by("-id")[start : start + page["requestLimit"]]
-    return Response(
-        {
-            "lastSyncAt": iso(pool.newest),
-            "accounts": _accounts(pool),
-            "summary": _summary(pool),
-            "windows": {name: _window(pool, name) for name in _WINDOWS},
-            "requestLogs": [log_entry(row) for row in rows],
-        }
-    )
+    overview: Overview = {
+        "lastSyncAt": iso(pool.newest),
+        "accounts": _accounts(pool),
+        "summary": _summary(pool),
+        "windows": {"primary": _window(pool, "primary"), "secondary": _window(pool, "secondary")},
+        "requestLogs": [log_entry(row) for row in rows],
+    }
+    return Response(overview)
 
 
-def _accounts(pool: PoolState) -> list[dict[str, Any]]:
+def _accounts(pool: PoolState) -> list[AccountShown]:
     return [_account(pool, account) for account in pool.accounts]
 
 
-def _account(pool: PoolState, account: Account) -> dict[str, Any]:
+def _account(pool: PoolState, account: Account) -> AccountShown:
     primary, secondary = (pool.state(account, name) for name in _WINDOWS)
     return {
         **account_summary(account, pool.now),
@@ -131,7 +152,7 @@ def _credits(state: WindowState, percent: float) -> float | None:
     return None if state.capacity is None else round(state.capacity * percent / 100.0, 4)
 
 
-def _share(account: Account, state: WindowState, percent: float) -> dict[str, Any]:
+def _share(account: Account, state: WindowState, percent: float) -> Share:
     return {
         "accountId": account.pk,
         "email": account.email,
@@ -141,7 +162,7 @@ def _share(account: Account, state: WindowState, percent: float) -> dict[str, An
     }
 
 
-def _window(pool: PoolState, name: str) -> dict[str, Any]:
+def _window(pool: PoolState, name: str) -> WindowShares:
     states = {account.pk: pool.state(account, name) for account in pool.accounts}
     return {
         "windowKey": name,
@@ -152,7 +173,7 @@ def _window(pool: PoolState, name: str) -> dict[str, Any]:
     }
 
 
-def _summary(pool: PoolState) -> dict[str, Any]:
+def _summary(pool: PoolState) -> Summary:
     since = pool.now - WEEK
     by_model = totals_by("model", hours_since(since))
     week = sum(by_model.values(), Totals())
@@ -161,7 +182,8 @@ def _summary(pool: PoolState) -> dict[str, Any]:
     window = week if minutes * 60 == WEEK.total_seconds() else _since(pool.now - timedelta(minutes=minutes))
     error = top_error(since)
     return {
-        **{f"{name}Window": _pool_window(found) for name, found in windows.items()},
+        "primaryWindow": _pool_window(windows["primary"]),
+        "secondaryWindow": _pool_window(windows["secondary"]),
         "cost": {
             "currency": "USD",
             "totalUsd7d": _usd(week.cost_usd),
@@ -185,7 +207,7 @@ def _since(since: datetime) -> Totals:
     return totals(hours_since(since))
 
 
-def _pool_window(found: PoolWindow) -> dict[str, Any]:
+def _pool_window(found: PoolWindow) -> PoolWindowShown:
     return {
         "remainingPercent": round(found.capacity.remaining_percent, 4),
         "capacityCredits": found.capacity.capacity_credits,

@@ -51,6 +51,11 @@ def test_a_fresh_dashboard_is_open() -> None:
     assert (told["totpRequiredOnLogin"], told["totpConfigured"], told["passwordRequired"]) == (False,) * 3
 
 
+def test_a_session_tells_what_it_may_do() -> None:
+    assert session(browser())["permissions"] == ["read", "write"]
+    assert session(far_browser())["permissions"] == []
+
+
 def test_an_authenticator_that_is_not_required_leaves_everything_open() -> None:
     enrol()
     services.password_set(password=PASSWORD)

@@ -62,6 +62,7 @@ PAGES = {
     "audit-log": "accounts/auditevent/",
     "audit-entry": "accounts/auditevent/{audit}/change/",
     "background-jobs": "accounts/jobrun/",
+    "json-api": "api/",
 }
 
 

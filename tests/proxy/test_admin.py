@@ -38,6 +38,10 @@ def test_the_list_leads_to_the_one_form(browser: Client) -> None:
     assert browser.get(FORM).status_code == 200
 
 
+def test_the_settings_say_that_no_conversation_is_kept(browser: Client) -> None:
+    assert "What was asked and answered is kept nowhere" in browser.get(FORM).content.decode()
+
+
 def test_saving_changes_the_row(browser: Client) -> None:
     browser.get("/admin/proxy/settings/")
     assert browser.post(FORM, VALUES).status_code == 302

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -57,6 +58,18 @@ def test_the_list_shows_a_request(browser: Client) -> None:
         "$0.0123",
     ):
         assert text in page
+
+
+@pytest.mark.parametrize(("transport", "words"), [("http", "HTTP"), ("websocket", "WebSocket")])
+def test_the_list_and_the_page_of_a_request_say_which_way_it_came(
+    browser: Client, transport: str, words: str
+) -> None:
+    record = make_record(transport=transport)
+    cells = re.findall(
+        r'<td class="[^"]*field-way[^"]*"[^>]*>(.*?)</td>', browser.get(LIST).content.decode(), re.S
+    )
+    assert [cell.strip() for cell in cells] == [words]
+    assert words in browser.get(f"{LIST}{record.pk}/change/").content.decode()
 
 
 def test_a_request_of_an_account_that_is_gone_shows_its_id(browser: Client) -> None:

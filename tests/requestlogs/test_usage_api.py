@@ -13,7 +13,7 @@ from accounts.models import Account
 from requestlogs.models import RequestRecord
 from requestlogs.records import Record, TokenCounts
 from requestlogs.writer import records_store
-from tests.builders import make_account
+from tests.builders import NOW, make_account
 from tests.codexproxy.browsing import browser, far_browser
 from usage.models import CurrentWindow, WindowSample
 
@@ -68,6 +68,55 @@ def test_accounts_have_every_field() -> None:
         "accountId", "email", "displayName", "planType", "status", "resetAtPrimary", "resetAtSecondary",
         "lastRefreshAt", "remainingCreditsSecondary", "deactivationReason",
     } <= set(first)  # fmt: skip
+
+
+def test_every_field_of_an_account_has_its_value() -> None:
+    end = timezone.now().replace(microsecond=0) + HOUR
+    account = make_account(
+        "acc-1_1",
+        alias="Work",
+        email="ann@example.com",
+        status=Account.Status.DEACTIVATED,
+        status_reason="account_deactivated",
+        refreshed_at=NOW,
+        access_expires_at=end,
+    )
+    for window, used, minutes in (("primary", 40, 300), ("secondary", 25, 10_080)):
+        CurrentWindow.objects.create(
+            account=account, window=window, used_percent=used, reset_at=end, window_minutes=minutes,
+            recorded_at=timezone.now(),
+        )  # fmt: skip
+    (shown,) = get("/api/accounts")["accounts"]
+    told_end = f"{end:%Y-%m-%dT%H:%M:%SZ}"
+    assert shown == {
+        "accountId": "acc-1_1",
+        "chatgptAccountId": "acc-1",
+        "email": "ann@example.com",
+        "alias": "Work",
+        "displayName": "Work",
+        "workspaceId": None,
+        "workspaceLabel": None,
+        "planType": "plus",
+        "status": "deactivated",
+        "routingPolicy": "normal",
+        "stopAtPercent": None,
+        "deactivationReason": "account_deactivated",
+        "lastRefreshAt": "2026-11-20T12:00:00Z",
+        "usage": {"primaryRemainingPercent": 60.0, "secondaryRemainingPercent": 75.0},
+        "auth": {
+            "access": {"expiresAt": told_end, "state": "valid"},
+            "refresh": {"expiresAt": None, "state": "stored"},
+            "idToken": {"expiresAt": None, "state": "parsed"},
+        },
+        "resetAtPrimary": told_end,
+        "resetAtSecondary": told_end,
+        "windowMinutesPrimary": 300,
+        "windowMinutesSecondary": 10_080,
+        "capacityCreditsPrimary": 225.0,
+        "remainingCreditsPrimary": 135.0,
+        "capacityCreditsSecondary": 7560.0,
+        "remainingCreditsSecondary": 5670.0,
+    }
 
 
 @pytest.mark.usefixtures("h7")

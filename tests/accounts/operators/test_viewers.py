@@ -115,6 +115,7 @@ def test_it_may_sign_out_and_sign_in_as_the_operator(looking: Client) -> None:
 def test_programs_are_told_that_it_is_a_guest(looking: Client) -> None:
     told = looking.get("/api/dashboard-auth/session").json()
     assert (told["authenticated"], told["role"], told["guestAccessEnabled"]) == (True, "guest", True)
+    assert told["permissions"] == ["read"]
 
 
 def test_where_codes_are_asked_for_it_has_its_own_way_in() -> None:

@@ -29,6 +29,18 @@ def test_the_figures_have_upstream_s_form() -> None:
     }
 
 
+def test_a_pool_whose_windows_are_known_has_no_credits_to_spend() -> None:
+    answer = usage_answer("plus", Window(12.9, NOW + 9000, 300, NOW), None, NOW)
+    assert set(answer) == {"plan_type", "rate_limit", "credits", "additional_rate_limits"}
+    assert answer["credits"] == {
+        "has_credits": False,
+        "unlimited": False,
+        "balance": None,
+        "approx_local_messages": None,
+        "approx_cloud_messages": None,
+    }
+
+
 def test_a_window_that_is_used_up_is_a_limit_that_is_reached() -> None:
     answer = usage_answer("plus", Window(104.0, None, None, NOW), None, NOW)
     assert (answer["rate_limit"]["allowed"], answer["rate_limit"]["limit_reached"]) == (False, True)
