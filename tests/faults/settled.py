@@ -24,12 +24,12 @@ def assert_all_on_record(server: Server) -> None:
     """Each request that has ended, as the server itself has counted them, and each once."""
     ended = int(metric(server, "codexproxy_requests_total"))
     until(lambda: recorded(server).total() >= ended, SETTLED_WITHIN_S, f"{ended} requests are on record")
-    assert set(recorded(server).values()) == {1}
-    assert recorded(server).total() == ended
+    records = recorded(server)
+    assert set(records.values()) == {1} and records.total() == ended, (records, ended)
 
 
 def assert_states(server: Server, *, limited: tuple[str, ...] = ()) -> None:
     """As the database has them, whether or not the server runs: every account may be asked, but these."""
     states = dict(server.query("SELECT email, status FROM accounts_account"))
-    assert states == {email: "rate_limited" if email in limited else "active" for email in states}
-    assert states.keys() >= set(limited) and states
+    expected = {email: "rate_limited" if email in limited else "active" for email in states}
+    assert states and states == expected, states
