@@ -3,28 +3,55 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+import pytest
+
+from benchmarks.__main__ import Figures, note
+from benchmarks.processes import free_port, running
+from benchmarks.targets import Target
+from benchmarks.workloads import SCALES
+from tests.conftest import ROOT, missing
+
+NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+TARGETS = ("direct", "nginx", "bare", "codexproxy", "with a key", "two workers", "filled")
 
 
+@pytest.mark.timeout(420)
 def test_every_workload_reaches_every_target_that_takes_it() -> None:
-    command = [sys.executable, "-m", "benchmarks", "--rounds", "1", "--scale", "0.05"]
+    command = [sys.executable, "-m", "benchmarks", "--rounds", "1", "--scale", "0.05", "--growth", "500"]
     # The tests' own settings are not for a server.
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     ended = subprocess.run(
-        [*command, "--targets", "with a key", "--only", "single", "steady", "chat", "sockets"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240,
+        [*command, "--targets", *TARGETS, "--only", "single", "steady", "chat", "sockets"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    rows = [line.split(" | ") for line in ended.stdout.splitlines()[2:]]
-    own = ["bare", "codexproxy", "with a key"]
-    assert [(row[0].removeprefix("| "), row[1]) for row in rows] == [
-        *((workload, target) for workload in ("single", "burst", "steady") for target in own),
+    # Filling a database has its own words, before the table.
+    assert "500 requests stored" in ended.stdout
+    table = [line.strip("| ").split(" | ") for line in ended.stdout.splitlines() if line.startswith("| ")]
+    rows = table[2:]
+    over_http = [target for target in TARGETS if target != "nginx" or NGINX]
+    assert [(row[0], row[1]) for row in rows] == [
+        *((workload, target) for workload in ("single", "burst", "steady") for target in over_http),
         ("chat", "codexproxy"),
-        *(("sockets", target) for target in own),
+        *(("sockets", target) for target in TARGETS if target != "nginx"),
     ]
-    late = [float(row[7]) for row in rows if row[0] == "| steady"]
-    assert len(late) == len(own)
+    late = [float(row[7]) for row in rows if row[0] == "steady"]
+    assert len(late) == len(over_http)
+    if not NGINX:
+        missing("nginx")
+
+
+def test_of_streams_that_are_open_at_once_it_is_measured_what_each_takes() -> None:
+    """Of the upstream alone: an answer takes thirteen seconds, for each target."""
+    port, figures = free_port(), Figures()
+    command = [sys.executable, "-m", "benchmarks.upstream", "--port", str(port)]
+    with running(command, {}, port) as pid:
+        note(figures, Target("direct", f"http://127.0.0.1:{port}", pid), SCALES[0], 1.0)
+    assert SCALES[0].name == "open 50"
+    assert [rate < 50 / 12 for rate in figures.rate] == [True]
+    assert len(figures.late_p99_ms) == 1
+    assert [grown_kb >= 0 for grown_kb in figures.stream_kb] == [True]

@@ -114,8 +114,10 @@ def recorded(server: Server) -> Counter[str]:
 
 
 def metric(server: Server, name: str) -> float:
-    """One figure of /metrics, without labels."""
+    """One figure of /metrics; with labels, the sum over all of them."""
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
         connection.request("GET", "/metrics")
         lines = connection.getresponse().read().decode().splitlines()
-    return float(next(line.split()[1] for line in lines if line.startswith(name + " ")))
+    found = [float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + " ", name + "{"))]
+    assert found, f"there is no {name}"
+    return sum(found)

@@ -20,6 +20,7 @@ from tests.e2e.test_keys import ask_with, make_key
 from tests.faults.conftest import QUIET
 from tests.faults.database import disk, durable, locked, restart_postgres
 from tests.faults.load import Load, loaded, metric, recorded
+from tests.faults.settled import assert_states
 
 only_sqlite = pytest.mark.skipif(IS_POSTGRES, reason="it is about SQLite, or brings its own server")
 # Longer than any statement waits for a lock, so that each has failed once at least.
@@ -73,6 +74,7 @@ def test_while_the_database_is_locked_everybody_is_served_and_all_is_written_aft
     known = "SELECT count(*) FROM proxy_stickysession WHERE substr(key, 1, 13) = 'conversation-'"
     until(lambda: server.query(known) == [(40,)], 10, "the conversations are stored")
     assert server.stop() == 0, server.log
+    assert_states(server, limited=("first@example.com",))
 
 
 def test_a_key_whose_limits_cannot_be_looked_at_is_refused_soon_and_served_again_afterwards(
@@ -88,6 +90,7 @@ def test_a_key_whose_limits_cannot_be_looked_at_is_refused_soon_and_served_again
         assert time.monotonic() - began < 12
         assert ask(server).status == 200
     until(lambda: ask_with(server, key).status == 200, 10, "there is room to be had again")
+    assert_states(server)
 
 
 def test_a_stop_waits_for_a_lock_that_ends(accounts: None, prepared: Start) -> None:
@@ -99,6 +102,7 @@ def test_a_stop_waits_for_a_lock_that_ends(accounts: None, prepared: Start) -> N
         time.sleep(4)
     assert server.wait() == 0, server.log
     assert load.answered() == set(recorded(server))
+    assert_states(server)
 
 
 def test_a_stop_does_not_wait_for_ever_and_says_what_is_lost(accounts: None, prepared: Start) -> None:
@@ -111,6 +115,7 @@ def test_a_stop_does_not_wait_for_ever_and_says_what_is_lost(accounts: None, pre
         assert server.wait() == 1
         assert time.monotonic() - began < 25
     assert "request records are lost" in server.log
+    assert_states(server)
 
 
 @only_sqlite
@@ -137,6 +142,7 @@ def test_on_a_full_disk_everybody_is_served_and_all_is_written_when_there_is_roo
         assert_undisturbed(load)
         assert_all_on_record(server, load)
         assert server.stop() == 0, server.log
+        assert_states(server)
         with sqlite3.connect(file) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
@@ -165,4 +171,6 @@ def test_a_restart_of_postgresql_under_load_disturbs_nobody_and_loses_nothing(
         assert server.stop() == 0, server.log
         with psycopg.connect(url) as connection:
             rows = connection.execute("SELECT request_id FROM requestlogs_requestrecord").fetchall()
+            states = connection.execute("SELECT DISTINCT status FROM accounts_account").fetchall()
+        assert states == [("active",)]
         assert load.answered() <= {request_id for (request_id,) in rows}
