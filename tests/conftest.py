@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Their tests start servers, on whichever database is configured.
+_WITH_SERVERS = frozenset({"e2e", "faults", "register"})
 
 
 def missing(what: str) -> None:
@@ -15,3 +17,12 @@ def missing(what: str) -> None:
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(f"{what} is missing", pytrace=False)
     pytest.skip(f"{what} is missing")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uses the configured database is marked, so that a run on another one can do without the rest."""
+    for item in items:
+        uses_it = item.get_closest_marker("django_db") is not None
+        if uses_it or item.path.parent.name in _WITH_SERVERS:
+            item.add_marker("database")

@@ -15,7 +15,8 @@ from tests.conftest import ROOT, missing
 
 AXE = ROOT / ".clients/axe/node_modules/axe-core/axe.min.js"
 SIZES: dict[str, Any] = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
-THEMES = ("light", "dark")
+# The first theme of each size is judged in every run, the second by `scripts/test --all`.
+THEMES = {"wide": ("light", "dark"), "narrow": ("dark", "light")}
 # Unfold looks at the browser's preference when a page is opened, and not again.
 _WEAR = "dark => document.querySelector('html[x-data]')?.classList.toggle('dark', dark)"
 
@@ -29,17 +30,18 @@ def wear(page: Page, theme: Any) -> None:
 class Looker:
     """Collects what shuts somebody out, of all pages, so that one run tells everything."""
 
-    def __init__(self, axe: str) -> None:
+    def __init__(self, axe: str, themes: int) -> None:
         self._axe = axe
+        self._themes = themes
         self.found: dict[str, list[str]] = {}
 
     def judge(self, page: Page, name: str, size: str) -> None:
-        """In both themes, at the size that the page has."""
+        """At the size that the page has."""
         # Without its font an icon is a word, which axe-core takes for the words of a button.
         page.wait_for_load_state("load")
         page.evaluate("document.fonts.ready.then(() => true)")
         page.evaluate(self._axe)
-        for theme in THEMES:
+        for theme in THEMES[size][: self._themes]:
             wear(page, theme)
             self._note(f"{name}, {size}, {theme}", self._violations(page))
         width = page.evaluate("document.documentElement.scrollWidth")
@@ -77,10 +79,10 @@ def photograph(page: Page, name: str) -> None:
 
 
 @pytest.fixture
-def looker() -> Iterator[Looker]:
+def looker(pytestconfig: pytest.Config) -> Iterator[Looker]:
     """At the end nothing may have been found."""
     if not AXE.exists():
         missing("axe-core (scripts/clients installs it)")
-    made = Looker(AXE.read_text())
+    made = Looker(AXE.read_text(), themes=2 if "full or" in pytestconfig.option.markexpr else 1)
     yield made
     assert not made.found, json.dumps(made.found, indent=1)
