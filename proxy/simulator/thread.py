@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from .state import Simulator
 
-START_TIMEOUT_S = 10.0
-STOP_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
 # A frame carries a whole context.
 FRAME_LIMIT = 128 * 1024 * 1024
 

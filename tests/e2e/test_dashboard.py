@@ -39,7 +39,7 @@ def test_a_fresh_install_leads_through_its_first_steps(
     ann = sim.add_account("ann", email="ann@example.com")
     page = go(server, "")
     steps = page.get_by_role("region", name="First steps")
-    expect(steps.get_by_role("listitem")).to_have_count(4)
+    expect(steps.get_by_role("listitem")).to_have_count(5)
     page.get_by_role("link", name="Add account").first.click()
     page.get_by_label("Or paste one or several").fill(json.dumps(ann.auth_json()))
     page.get_by_role("button", name="Preview").click()

@@ -112,8 +112,8 @@ def test_a_log_of_json_is_an_object_in_each_line_and_names_the_request(sim: Simu
     lines = [
         json.loads(line) for line in server.log.splitlines() if not line.startswith("codexproxy is ready")
     ]
-    (told,) = (line for line in lines if line["request_id"] == "rid-1")
-    assert (told["level"], told["logger"]) == ("WARNING", "accounts.tokens")
+    (told,) = (line for line in lines if line["logger"] == "accounts.tokens")
+    assert (told["level"], told["request_id"]) == ("WARNING", "rid-1")
     assert "the token was not refreshed" in told["message"] and told["time"].endswith("+00:00")
 
 
