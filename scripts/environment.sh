@@ -55,7 +55,10 @@ install_requirements() {
         make_venv
     fi
     echo "Installing $last ..." >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$last" >&2
+    # Most of what tests and checks need is never imported: what is, Python compiles then.
+    local compile=--compile
+    [ "$name" = runtime ] || compile=--no-compile
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "$compile" -r "$last" >&2
     digest_of "$@" >".venv/.installed-$name"
 }
 

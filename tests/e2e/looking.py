@@ -15,7 +15,7 @@ from tests.conftest import ROOT, missing
 
 AXE = ROOT / ".clients/axe/node_modules/axe-core/axe.min.js"
 SIZES: dict[str, Any] = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
-# The first theme of each size is judged in every run, the second by `scripts/test --all`.
+# axe-core judges the first in every run, both with `scripts/test --all`. That a page fits is always seen.
 THEMES = {"wide": ("light", "dark"), "narrow": ("dark", "light")}
 # Unfold looks at the browser's preference when a page is opened, and not again.
 _WEAR = "dark => document.querySelector('html[x-data]')?.classList.toggle('dark', dark)"

@@ -60,6 +60,7 @@ def test_every_workload_reaches_every_target_that_takes_it() -> None:
         missing("nginx")
 
 
+@pytest.mark.full
 def test_of_streams_that_are_open_at_once_it_is_measured_what_each_takes() -> None:
     """Of the upstream alone: an answer takes thirteen seconds, for each target."""
     port, figures = free_port(), Figures()

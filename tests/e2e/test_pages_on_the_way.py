@@ -23,6 +23,7 @@ PASSWORD = "correct horse"
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.full
 def test_what_one_comes_to_by_steps_is_usable_by_everybody(
     sim: Simulator, serve: Start, chromium: Browser, surroundings: Surroundings, looker: Looker
 ) -> None:

@@ -87,7 +87,7 @@ def is_out(page: Page) -> None:
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.full)])
 def test_locking_the_dashboard_and_getting_in_again(
     serve: Start, chromium: Browser, surroundings: Surroundings, theme: str
 ) -> None:

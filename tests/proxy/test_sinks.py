@@ -55,6 +55,7 @@ class Client:
     async def is_kept_alive(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A silence before anything was judged: the 200 is out."""
         monkeypatch.setattr(limits, "UNJUDGED_S", 0.0)
+        monkeypatch.setattr(limits, "KEEP_ALIVE_S", 1.0)
         self.answer.keep_alive_from_now(list)
         await asyncio.wait_for(self.something_came.wait(), 60)
 
