@@ -78,8 +78,6 @@ class Server:
         self.environment = {
             **inherited,
             "CODEXPROXY_DATA_DIR": str(self.data_dir),
-            # Autobahn's native checks of UTF-8 parse a header of C at each start: a tenth of its time.
-            "AUTOBAHN_USE_NVX": "0",
             **self.database.environment,
             **environment,
         }
