@@ -125,6 +125,7 @@ def test_the_dashboard_hands_the_same_file_out(
     assert send(server, "GET", "/health/live").status == 200
 
 
+@pytest.mark.full
 @pytest.mark.skipif(IS_POSTGRES, reason="one of the two is enough")
 def test_a_backup_of_an_older_version_is_brought_up_to_date(
     upstream: Served, tmp_path: Path, word: str
