@@ -20,6 +20,7 @@ from typing import Any
 from proxy.simulator import SimAccount
 from tests.conftest import ROOT
 from tests.e2e.database import make_database
+from tests.e2e.launcher import Forked, of_this_run
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 75.0
@@ -82,7 +83,7 @@ class Server:
             **environment,
         }
         self.port = free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self._siblings: list[Server] = []
 
     def sibling(self) -> Server:
@@ -122,11 +123,14 @@ class Server:
         return self.started()
 
     def launch(self, command: tuple[str, ...] | None = None) -> None:
-        """Without waiting for it."""
-        arguments = command or (*SERVE, "--port", str(self.port))
+        """Without waiting for it. A `command` is given to a Python of its own."""
+        if command is None:
+            arguments = (*SERVE, "--port", str(self.port))
+            self.process = of_this_run.start(arguments, self.environment, self.log_file)
+            return
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [sys.executable, *command],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

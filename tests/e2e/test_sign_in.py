@@ -201,9 +201,12 @@ def test_a_phone_s_navigation_and_its_user_menu_open_by_the_keyboard(
     expect(page).to_have_url(re.compile("/proxy/settings/"))
 
     opener.press("Enter")
+    # A person waits for what opens; a Tab before it would go past what is not drawn yet.
+    expect(close).to_be_focused()
     menu = page.get_by_role("button", name="operator", exact=True)
     menu.press("Enter")
     expect(menu).to_have_attribute("aria-expanded", "true")
+    expect(page.get_by_role("button", name="Light")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Light")).to_be_focused()
     page.get_by_role("button", name="Dark").press("Enter")
@@ -217,6 +220,7 @@ def test_a_phone_s_navigation_and_its_user_menu_open_by_the_keyboard(
     is_out(page)
 
     page.get_by_role("button", name="Theme", exact=True).press("Enter")
+    expect(page.get_by_role("button", name="Light")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Light")).to_be_focused()
     page.keyboard.press("Enter")
