@@ -8,9 +8,10 @@ redirects.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal, cast
 
 import aiohttp
@@ -206,11 +207,17 @@ class WebSocket:
             self._socket.abort_unsent()
 
 
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    """One for all clients of the process: to read the certificates of all authorities takes 30 ms."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class HttpClient:
     """Connections of one event loop."""
 
     def __init__(self) -> None:
-        ssl_context = httpx.create_ssl_context(trust_env=False)
+        ssl_context = _ssl_context()
         self._session = aiohttp.ClientSession(
             # No cap: the default of 100 connections stalls the 101st stream.
             connector=aiohttp.TCPConnector(limit=0, ssl=ssl_context, keepalive_timeout=30),

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from django.db.models.signals import post_migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 # Their tests start servers, on whichever database is configured.
@@ -26,3 +27,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         uses_it = item.get_closest_marker("django_db") is not None
         if uses_it or item.path.parent.name in _WITH_SERVERS:
             item.add_marker("database")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> None:
+    """After each test that commits, Django would write all model permissions anew, which nobody reads."""
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")

@@ -16,6 +16,8 @@ os.environ.setdefault("CODEXPROXY_AUTH_BASE_URL", "http://127.0.0.1:9")
 from codexproxy.settings import *  # noqa: E402, F403
 from codexproxy.settings import DATABASES  # noqa: E402
 
+# Looked up when they are asked for: every test's client would go through all static files first.
+WHITENOISE_AUTOREFRESH = True
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 if not os.environ.get("CODEXPROXY_DATABASE_URL"):
     # A file, so that threads and tasks of one test see the same rows.

@@ -77,6 +77,8 @@ def surroundings(chromium: Browser, serve: object) -> Iterator[Surroundings]:
     found = Surroundings()
     yield found
     for context in chromium.contexts:
+        # A page that polls may ask at this very moment, and the context would wait for its answer for ever.
+        context.unroute_all(behavior="ignoreErrors")
         context.close()
     assert found.foreign == [], f"asked elsewhere: {found.foreign}"
     assert found.errors == [], f"scripts failed: {found.errors}"

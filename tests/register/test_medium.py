@@ -374,6 +374,7 @@ ALL = ["r0", "r1", "r2", "r3", "r4"]
         ({"status": "quota"}, ["r4"]),
         ({"modelOption": ["gpt-5:::high", "gpt-5.1:::low", ":::x"]}, ["r1", "r2"]),
         ({"since": "2020-01-01T00:00:00"}, ALL),
+        ({"since": "2999-01-01T00:00:00"}, []),
         ({"since": "2020-01-01T00:00:00Z", "until": "2020-01-02T00:00:00+01:00"}, []),
         ({"modelOption": "gpt-5:::high", "model": "gpt-5.1"}, ["r1"]),
         ({"modelOption": "gpt-5:::high", "reasoningEffort": "low"}, ["r1"]),
