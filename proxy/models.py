@@ -111,6 +111,9 @@ class StickySession(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now, db_index=True)
 
+    class Meta:
+        verbose_name = "conversation"
+
     def __str__(self) -> str:
         return f"{self.key} on {self.account_id}"
 

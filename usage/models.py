@@ -145,6 +145,7 @@ class PriceOverride(models.Model):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
+        verbose_name = "price"
         constraints = [
             models.UniqueConstraint(fields=["model", "tier"], name="one_price_override"),
             models.CheckConstraint(
