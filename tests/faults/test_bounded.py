@@ -73,7 +73,7 @@ def test_memory_is_flat_while_conversations_come_and_go(
         return {"session-id": f"conversation-{next(numbers)}", "x-codex-turn-state": f"state-{number}"}
 
     rested = threading.Event()
-    with loaded(server, clients=4, pause_s=0.08, headers=one_of_its_own) as load:
+    with loaded(server, clients=4, pause_s=0.12, headers=one_of_its_own) as load:
         rested.wait(WARM_UP_S)
         before, asked = server.memory_bytes(), len(load.ended)
         rested.wait(seconds)
