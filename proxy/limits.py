@@ -121,6 +121,7 @@ RESERVED_INPUT_TOKENS = 272_000
 RESERVED_OUTPUT_TOKENS = 2_048
 RESERVE_TIMEOUT_S = 10.0
 SETTLE_WITHIN_S = 0.05
+CLAIMS_WITHIN_S = 0.004
 RESERVATIONS_GROUP = 500
 # A process that lives prolongs its reservations in time; those of one that died end after this.
 RESERVATION_S = 30.0

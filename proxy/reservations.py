@@ -60,6 +60,8 @@ class Reservations:
         self._hurry = asyncio.Event()
         self._outstanding: set[UUID] = set()
         self._deadline: float | None = None
+        # How many claims the last group had.
+        self._had = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -112,6 +114,7 @@ class Reservations:
             await self._company()
             claims = _taken(self._claims)
             settlements = _taken(self._settlements)
+            self._had = len(claims)
             if not claims and not settlements:
                 if self._deadline is not None:
                     return
@@ -135,13 +138,17 @@ class Reservations:
 
     async def _company(self) -> None:
         """Settlements alone wait a moment for a claim to go with: nobody waits for them, and each
-        transaction costs as much as the two together.
+        transaction costs as much as the two together. Claims wait for others where many come.
         """
-        if not self._claims and self._deadline is None:
+        if self._deadline is not None:
+            return
+        if not self._claims:
             self._hurry.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(limits.SETTLE_WITHIN_S):
                     await self._hurry.wait()
+        if self._claims and self._had > 1:
+            await self._sleep(limits.CLAIMS_WITHIN_S)
 
     async def _apply(self, claims: list[_Waiting], settlements: list[Settlement]) -> None:
         answers = await self._thread.run(

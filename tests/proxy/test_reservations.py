@@ -99,6 +99,52 @@ def test_those_who_wait_are_answered_together(thread: Thread, key: ApiKey) -> No
     assert row() == (0, 3)
 
 
+class Company:
+    """The moment that claims wait for others; it ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.is_awaited = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds == limits.RESERVATION_PROLONG_S:
+            await asyncio.Event().wait()
+        self.is_awaited.set()
+        await self.may_end.wait()
+
+
+def test_where_many_come_a_claim_waits_for_others(thread: Thread, key: ApiKey) -> None:
+    async def scenario() -> None:
+        company = Company()
+        reservations = Reservations(thread, sleep=company.sleep)
+        await reservations.start()
+        await asyncio.gather(*(reservations.reserve(claim(key)) for _ in range(2)))
+        first = asyncio.ensure_future(reservations.reserve(claim(key)))
+        await company.is_awaited.wait()
+        second = asyncio.ensure_future(reservations.reserve(claim(key)))
+        await asyncio.sleep(0)
+        company.may_end.set()
+        await asyncio.gather(first, second)
+        await reservations.stop()
+
+    asyncio.run(scenario())
+    assert thread.calls == ["limits_apply", "limits_apply"]
+
+
+def test_who_comes_alone_does_not_wait_for_others(thread: Thread, key: ApiKey) -> None:
+    async def scenario() -> bool:
+        company = Company()
+        reservations = Reservations(thread, sleep=company.sleep)
+        await reservations.start()
+        for _ in range(2):
+            await reservations.reserve(claim(key))
+        await reservations.stop()
+        return company.is_awaited.is_set()
+
+    assert not asyncio.run(scenario())
+    assert thread.calls == ["limits_apply", "limits_apply"]
+
+
 def test_who_is_cancelled_while_waiting_holds_nothing(thread: Thread, key: ApiKey) -> None:
     async def scenario() -> None:
         reservations = Reservations(thread)
