@@ -29,6 +29,15 @@ def test_a_page_is_called_as_the_link_that_leads_to_it(link: str) -> None:
     assert heading(link).count("<a ") == 1
 
 
+@pytest.mark.parametrize(
+    ("link", "word"),
+    [("/admin/proxy/stickysession/", "conversation"), ("/admin/usage/priceoverride/", "price")],
+)
+def test_the_browser_s_title_has_the_word_for_one_of_them(link: str, word: str) -> None:
+    page = browser().get(link).content.decode()
+    assert f"Select {word} to " in page[page.index("<title>") : page.index("</title>")]
+
+
 def test_a_row_stands_below_its_list_and_keeps_its_own_spelling() -> None:
     make_account("a", alias="my laptop")
     found = heading("/admin/accounts/account/a/change/")
