@@ -23,6 +23,7 @@ from codexproxy.server_bodies import BodyBudget, Heading, Refusal, openai_error
 from codexproxy.server_departures import DEPARTURE, RequestInbox
 from codexproxy.server_frames import MESSAGE_DONE, TEXT_FRAMES
 from codexproxy.server_requests import ProxyChannel, ProxyHTTPFactory
+from codexproxy.server_scope import CLIENT_PATHS, UNDERSCORED
 from codexproxy.server_transport import PromptTransport, reactor
 from codexproxy.server_websockets import Inbox, ProxyWebSocket, ProxyWebSocketFactory
 from codexproxy.tasks import spawn
@@ -36,9 +37,6 @@ _WHOLE_BODY = 1 << 40
 _DRAIN_POLL_S = 0.05
 # New objects, less those that are gone.
 _COLLECTED_FROM = 20_000
-# Older Codex clients name their session with an underscore, which Daphne takes for an attack.
-_UNDERSCORE_HEADERS = frozenset({b"session_id", b"conversation_id"})
-_CLIENT_PATHS = ("/backend-api", "/v1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,36 +120,57 @@ class ProxyServer(Server):  # type: ignore[misc]
         reactor.callLater(2, self.timeout_checker)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        """As Daphne does it, with inboxes that tell more and extensions that its protocols lack."""
-        if scope["path"].startswith(_CLIENT_PATHS):
+        """What Daphne calls for upgrades; with inboxes that tell more and extensions that it lacks."""
+        if scope["path"].startswith(CLIENT_PATHS):
             scope["headers"] = [*scope["headers"], *_underscored(protocol)]
-        inbox: Inbox | RequestInbox
-        if isinstance(protocol, ProxyWebSocket):
-            inbox, send = Inbox(protocol), protocol.reply
-            scope["extensions"] = {"websocket.http.response": {}, TEXT_FRAMES: {}, MESSAGE_DONE: {}}
-        else:
-            inbox, send = RequestInbox(), partial(self.handle_reply, protocol)
-            scope["extensions"] = {DEPARTURE: inbox.call_at_departure}
         scope["asgi"] = {"version": "3.0"}
-        task = asyncio.ensure_future(self.application(scope=scope, receive=inbox.get, send=send))
-        self.connections[protocol]["application_instance"] = task
-        task.add_done_callback(lambda _: protocol.application_ended())
+        if not isinstance(protocol, ProxyWebSocket):
+            return self.call(protocol, scope)
+        inbox = Inbox(protocol)
+        scope["extensions"] = {"websocket.http.response": {}, TEXT_FRAMES: {}, MESSAGE_DONE: {}}
+        self._run(protocol, self.application(scope=scope, receive=inbox.get, send=protocol.reply))
         return inbox
+
+    def call(self, request: Any, scope: dict[str, Any]) -> RequestInbox:
+        """The application, for one HTTP request; what the request brings goes into the inbox."""
+        inbox = RequestInbox()
+        scope["extensions"] = {DEPARTURE: inbox.call_at_departure}
+        send = partial(self.handle_reply, request)
+        self._run(request, self.application(scope=scope, receive=inbox.get, send=send))
+        return inbox
+
+    def _run(self, protocol: Any, application: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(application)
+        self.connections[protocol]["application_instance"] = task
+        task.add_done_callback(partial(self._application_ended, protocol))
+
+    def _application_ended(self, protocol: Any, task: asyncio.Future[None]) -> None:
+        # Daphne looks once a second at all that have ended since, which adds up with many short requests.
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            logger.error("Exception inside application: %s", fault, exc_info=fault)
+        protocol.application_ended()
+        details = self.connections.get(protocol)
+        if details is not None:
+            del details["application_instance"]
+            self._forget(protocol, details)
 
     def protocol_disconnected(self, protocol: Any) -> None:
         # Daphne's fails for one that it has already forgotten.
-        if protocol in self.connections:
+        if (details := self.connections.get(protocol)) is not None:
             super().protocol_disconnected(protocol)
+            self._forget(protocol, details)
+
+    def _forget(self, protocol: Any, details: dict[str, Any]) -> None:
+        """What is over on both sides; for the rest Daphne has its time limits."""
+        if "disconnected" in details and "application_instance" not in details:
+            self.connections.pop(protocol, None)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        """Daphne's, without a second look at every chunk, and not before the client can take more."""
+        """Daphne's, without a second look at every chunk; it waits until the client can take more."""
         details = self.connections.get(protocol)
         if details is None or "disconnected" in details:
             # An application that has not noticed yet must not keep the loop to itself.
             await asyncio.sleep(0)
-            return
-        if message["type"] != "http.response.body":
-            await super().handle_reply(protocol, message)
             return
         protocol.handle_reply(message)
         await protocol.writable()
@@ -191,7 +210,7 @@ def _underscored(protocol: Any) -> list[tuple[bytes, bytes]]:
     else:
         given: dict[str, str] = getattr(protocol, "http_headers", {})
         pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in given.items()]
-    return [(name, value) for name, value in pairs if name in _UNDERSCORE_HEADERS]
+    return [(name, value) for name, value in pairs if name in UNDERSCORED]
 
 
 class _Run:

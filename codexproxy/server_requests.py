@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from codexproxy.request_id import incoming_request_id
 from codexproxy.server_bodies import BodyBudget, Heading, Refusal, answer_and_close
+from codexproxy.server_scope import InvalidHeading, http_scope
 from codexproxy.server_transport import PromptTransport, WriteGate, reactor
 
 # After the transport, which brings the right reactor.
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from codexproxy.server import ProxyServer
 
 logger = logging.getLogger(__name__)
+
+# Twisted's module looks up each name anew, for the sake of some that it is about to drop.
+_Request: Any = http.Request
 
 # Codex's headers are long; Twisted's own limit is 16 KiB, for one line as for all of them.
 HEADERS_LIMIT = 64 * 1024
@@ -51,6 +56,7 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
 
     server: ProxyServer
     _budget: BodyBudget
+    _response_started: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Twisted would parse every POST's content type with the e-mail package.
@@ -129,15 +135,28 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
     def process(self) -> None:
         if self._refused:
             return
-        # SECURITY: Daphne would take a client's word for where this is mounted; see codexproxy/asgi.py.
-        self.requestHeaders.removeHeader(b"daphne-root-path")
-        super().process()
+        if self.requestHeaders.hasHeader(b"upgrade"):
+            # SECURITY: Daphne would take a client's word for where this is mounted; see codexproxy/asgi.py.
+            self.requestHeaders.removeHeader(b"daphne-root-path")
+            super().process()
+        else:
+            self._call_application()
         # The application has its body: a stream of hours must not keep a second copy of it.
         self.content = io.BytesIO()
         if self.transport is None:
             # It became a websocket, which has the connection now: nobody will say that this has ended.
             self._release()
             self.server.channels.discard(self.channel)
+
+    def _call_application(self) -> None:
+        try:
+            scope = http_scope(self)
+        except InvalidHeading as error:
+            self.basic_error(400, b"Bad Request", str(error))
+            return
+        self.application_queue = self.server.call(self, scope)
+        body = self.content.getvalue()
+        self.application_queue.put_nowait({"type": "http.request", "body": body, "more_body": False})
 
     def _release(self) -> None:
         if self._reserved:
@@ -147,17 +166,35 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
     # --- the answer ---------------------------------------------------------------------------
 
     def handle_reply(self, message: dict[str, Any]) -> None:
+        """Daphne's, without its access log. Raises ValueError for messages in a wrong order."""
         if self.finished or self.channel is None:
             return
         if message["type"] == "http.response.start":
-            if self.server.is_draining:
-                self.channel.persistent = 0
-                self.responseHeaders.setRawHeaders(b"connection", [b"close"])
-            if self.producer is None:
-                self.registerProducer(self._gate, True)
-        elif not message.get("more_body", False) and self.producer is not None:
+            self._begin(message["status"], message.get("headers", ()))
+        elif message["type"] != "http.response.body" or not self._response_started:
+            raise ValueError(f"{message['type']} is not what comes next")
+        else:
+            self._go_on(message.get("body", b""), more=message.get("more_body", False))
+
+    def _begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        if self._response_started:
+            raise ValueError("the response has already been started")
+        self._response_started = True
+        self.setResponseCode(status)
+        for name, value in headers:
+            self.responseHeaders.addRawHeader(name, value)
+        if self.server.is_draining:
+            self.channel.persistent = 0
+            self.responseHeaders.setRawHeaders(b"connection", [b"close"])
+        if self.producer is None:
+            self.registerProducer(self._gate, True)
+
+    def _go_on(self, block: bytes, *, more: bool) -> None:
+        if not more and self.producer is not None:
             self.unregisterProducer()
-        super().handle_reply(message)
+        _Request.write(self, block)
+        if not more:
+            self.finish()
 
     async def writable(self) -> None:
         if self._gate.is_closed:
@@ -185,7 +222,10 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
 
     def finish(self) -> None:
         self._release()
-        super().finish()
+        if self.application_queue is not None:
+            self.send_disconnect()
+        _Request.finish(self)
+        self.server.protocol_disconnected(self)
         # An application that wrote faster than its client reads is not to wait for the rest.
         self._gate.stopProducing()
 
@@ -206,9 +246,13 @@ class ProxyChannel(_HTTPChannel):  # type: ignore[misc]
     MAX_LENGTH = HEADERS_LIMIT
     factory: ProxyHTTPFactory
     transport: PromptTransport
+    timeOut: float | None  # noqa: N815
     # While a request is still coming: when its pace is looked at next, and what came since the last look.
     _pace: Any = None
     _received = 0
+    # While nothing is asked: since when, and the timer that looks.
+    _idle_since = 0.0
+    _idle: Any = None
 
     def connectionMade(self) -> None:  # noqa: N802
         super().connectionMade()
@@ -218,6 +262,9 @@ class ProxyChannel(_HTTPChannel):  # type: ignore[misc]
         self._has_come()
         self.factory.server.channels.discard(self)
         super().connectionLost(reason)
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
 
     def isSecure(self) -> bool:  # noqa: N802
         # TLS is the reverse proxy's. Twisted's asks its component registry, for each request.
@@ -254,6 +301,27 @@ class ProxyChannel(_HTTPChannel):  # type: ignore[misc]
             self.requests[-1].refuse(refusal)
         else:
             refuse_on(self.transport, identified(refusal), options.refusal_body(408, "", refusal.message))
+
+    def setTimeout(self, period: float | None) -> float | None:  # noqa: N802
+        """Twisted's, with one timer that looks now and then, in place of a new one for each request."""
+        before, self.timeOut = self.timeOut, period
+        self.resetTimeout()
+        if period is not None and self._idle is None:
+            self._idle = reactor.callLater(period, self._judge_idleness)
+        return before
+
+    def resetTimeout(self) -> None:  # noqa: N802
+        self._idle_since = reactor.seconds()
+
+    def _judge_idleness(self) -> None:
+        self._idle = None
+        if self.timeOut is None:
+            return
+        left_s = self._idle_since + self.timeOut - reactor.seconds()
+        if left_s > 0:
+            self._idle = reactor.callLater(left_s, self._judge_idleness)
+        else:
+            self.timeoutConnection()
 
     def timeoutConnection(self) -> None:  # noqa: N802
         if self.transport.has_unsent_bytes:

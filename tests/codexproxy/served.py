@@ -28,6 +28,8 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await late(receive, send)
     elif path == "/broken":
         raise RuntimeError("broken on purpose")
+    elif path == "/known":
+        await known(receive, send)
     elif path == "/silent":
         return
     elif path == "/broken-stream":
@@ -68,6 +70,15 @@ def deleted_files() -> int:
         with contextlib.suppress(FileNotFoundError):
             count += os.readlink(f"/proc/self/fd/{name}").endswith("(deleted)")
     return count
+
+
+async def known(receive: Any, send: Any) -> None:
+    """Of how many requests the server still knows something."""
+    await receive()
+    await start(send)
+    # The server's own method, for this request.
+    text = f"{len(send.func.__self__.connections)} known"
+    await send({"type": "http.response.body", "body": text.encode(), "more_body": False})
 
 
 async def whole(receive: Any, send: Any) -> None:

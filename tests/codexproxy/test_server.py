@@ -191,6 +191,25 @@ def test_an_application_that_ends_without_an_answer_is_answered_for(server: Runn
         assert b"daphne" not in answer.lower()
 
 
+def test_a_fault_of_the_application_is_in_the_log(server: Running) -> None:
+    server.ask("GET /broken HTTP/1.1\nhost: h\nconnection: close")
+    said = server.wait_for("broken on purpose")
+    assert said.count("Exception inside application") == 1
+
+
+def test_requests_that_have_ended_are_forgotten_at_once(server: Running) -> None:
+    for path in ("/x", "/silent", "/broken-stream", "/x"):
+        server.ask(f"GET {path} HTTP/1.1\nhost: h\nconnection: close")
+    assert b"1 known" in server.ask("GET /known HTTP/1.1\nhost: h\nconnection: close")
+
+
+@pytest.mark.parametrize("header", ["x-one: a\x0bb", "x-one: a\x1cb", "x one: a", "x(: a", "\xe4: a", ": a"])
+def test_a_header_that_no_application_may_see_is_refused(server: Running, header: str) -> None:
+    answer = server.ask(f"GET /x HTTP/1.1\nhost: h\nconnection: close\n{header}")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert server.ask("GET /x HTTP/1.1\nhost: h\nconnection: close").startswith(b"HTTP/1.1 200")
+
+
 def test_a_stream_that_breaks_does_not_look_complete(server: Running) -> None:
     answer = server.ask("GET /broken-stream HTTP/1.1\nhost: h\nconnection: close")
     assert not answer.endswith(b"0\r\n\r\n")
