@@ -47,10 +47,15 @@ class Facts:
 
 
 def facts_from_scope(scope: Mapping[str, Any]) -> Facts:
-    """From an ASGI scope; a unix socket has no client and becomes the peer None."""
-    client = scope.get("client")
+    """From an ASGI scope."""
     pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope.get("headers", ()))
-    return facts_from_pairs(str(client[0]) if client else None, pairs)
+    return facts_from_pairs(peer_of(scope), pairs)
+
+
+def peer_of(scope: Mapping[str, Any]) -> str | None:
+    """The other end of an ASGI scope's connection; a unix socket has no client and becomes None."""
+    client = scope.get("client")
+    return str(client[0]) if client else None
 
 
 def facts_from_pairs(peer: str | None, pairs: HeaderPairs) -> Facts:

@@ -44,13 +44,15 @@ class ServerOptions:
     """Limits in bytes and seconds, and the questions that are asked before a body is read.
 
     `body_limit` answers for a path, on the wire; None means `default_body_limit`. `admit` may refuse a
-    request at its headers. `refusal_body` words refusals: (status, path, message).
+    request with a body at its headers. `refusal_body` words refusals: (status, path, message).
     """
 
     body_limit: Callable[[str], int | None]
     bodies_in_flight_limit: int
     default_body_limit: int = 32 * 1024 * 1024
     admit: Callable[[Heading], Refusal | None] | None = None
+    # It is asked for larger bodies than this, and for those of unknown length.
+    admit_unseen: int = 0
     refusal_body: Callable[[int, str, str], bytes] = openai_error
     # Bodies to paths for which `is_apart` is true have room of their own, and take none of the others'.
     is_apart: Callable[[str], bool] = lambda path: False

@@ -78,7 +78,9 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
         self._body_limit = options.default_body_limit if limit is None else limit
         apart = options.is_apart(self._announced_path)
         self._budget = self.server.budget_apart if apart else self.server.budget
-        refusal = options.admit(self._heading()) if options.admit is not None else None
+        refusal = None
+        if options.admit is not None and (length is None or length > options.admit_unseen):
+            refusal = options.admit(self._heading())
         if refusal is not None:
             self.refuse(refusal)
         else:

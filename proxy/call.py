@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from codexproxy.locality import Facts, facts_from_scope, resolve_client
+from codexproxy.locality import Facts, facts_from_pairs, peer_of, resolve_client
 from codexproxy.request_id import incoming_request_id
 from proxy import limits
 from proxy.access import Access
@@ -46,10 +46,11 @@ class Call:
 
 
 async def received(scope: Scope, receive: Receive, send: Send) -> Call:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    headers = dict(pairs)
     request_id = incoming_request_id(headers.get("x-request-id") or headers.get("request-id"))
     running = await runtime()
-    facts = facts_from_scope(scope)
+    facts = facts_from_pairs(peer_of(scope), pairs)
     is_native = scope["path"].startswith("/backend-api")
     keep_alive = KEEP_ALIVE_NATIVE if is_native else KEEP_ALIVE_COMMENT
     client = resolve_client(facts, running.gatekeeper.rules.trusted_proxies)

@@ -23,8 +23,8 @@ _OWN_ACCESS = "/v1/usage"
 
 
 def refusal_before_body(heading: Heading) -> Refusal | None:
-    """None lets the body be read. Called by the server for every request."""
-    if not _is_large(heading) or not heading.path.startswith(limits.CLIENT_PATHS):
+    """None lets the body be read. Called by the server for bodies over `limits.BODY_READ_UNSEEN`."""
+    if not heading.path.startswith(limits.CLIENT_PATHS):
         return None
     running = running_runtime()
     if running is None or canonical(heading.path) == _OWN_ACCESS:
@@ -56,13 +56,3 @@ def refused(heading: Heading, running: Runtime) -> Refusal | None:
         own = (b"x-request-id", request_id.encode("latin-1", "replace"))
         return Refusal(error.status, error.message, (own, *error.headers), error.body())
     return None
-
-
-def _is_large(heading: Heading) -> bool:
-    """Of a body whose length is not told nobody knows."""
-    for name, value in heading.headers:
-        if name == b"content-length":
-            return value.isdigit() and int(value) > limits.BODY_READ_UNSEEN
-        if name == b"transfer-encoding":
-            return True
-    return False

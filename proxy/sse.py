@@ -52,10 +52,11 @@ class EventSplitter:
 
 def _last_boundary(data: bytes | bytearray, start: int) -> int:
     """The offset after the last boundary at or after `start`; 0 when there is none."""
-    cut = max(data.rfind(b"\n\n", start), data.rfind(b"\r\r", start)) + 2
-    crlf = data.rfind(b"\r\n\r\n", start) + 4
-    best = max(cut if cut > 1 else 0, crlf if crlf > 3 else 0)
-    return best
+    cut = data.rfind(b"\n\n", start) + 2
+    if data.find(b"\r", start) >= 0:
+        crlf = data.rfind(b"\r\n\r\n", start) + 4
+        cut = max(cut, data.rfind(b"\r\r", start) + 2, crlf if crlf > 3 else 0)
+    return cut if cut > 1 else 0
 
 
 def split_events(data: bytes) -> Iterator[bytes]:
@@ -73,8 +74,12 @@ def split_events(data: bytes) -> Iterator[bytes]:
 
 def event_data(event: bytes) -> bytes:
     """The data of one event: its `data:` lines joined by line feeds; b"" for a comment."""
-    if event.startswith(b"data: ") and event.count(b"\n") <= 2 and b"\r" not in event:
-        return event[6:].rstrip(b"\n")
+    # As nearly every event is: one line of data, be it behind its name.
+    start = event.find(b"\n") + 1 if event.startswith(b"event:") else 0
+    if event.startswith(b"data: ", start) and b"\r" not in event:
+        end = event.find(b"\n", start)
+        if end < 0 or event[end:] == b"\n\n":
+            return event[start + 6 : end if end >= 0 else None]
     lines = []
     for line in event.splitlines():
         if line.startswith(b"data:"):

@@ -31,23 +31,30 @@ from proxy.events import (
 )
 from proxy.sse import EventSplitter, event_data, split_events
 
-# What an event that is looked into holds. Inside a JSON string the quotes of "error" would be escaped; a
-# chance match of the others costs one parse and changes nothing. Plain searches: a regular expression over
-# the same bytes takes twenty times as long.
+# What an event that is looked into holds. Inside a JSON string the quotes would be escaped; a chance match
+# costs one parse and changes nothing. Plain searches: a regular expression over the same bytes takes three
+# times as long as all of them.
 _NEEDLES = (
-    b"response.completed",
-    b"response.failed",
-    b"response.incomplete",
-    b"codex.rate_limits",
+    b'"response.completed"',
+    b'"response.failed"',
+    b'"response.incomplete"',
+    b'"codex.rate_limits"',
     b'"error"',
     b"[DONE]",
 )
 
 
-def _interesting(data: bytes, start: int = 0) -> int:
-    """The offset of the next event to look into, somewhere inside it; -1 when there is none."""
-    found = [offset for needle in _NEEDLES if (offset := data.find(needle, start)) >= 0]
-    return min(found) if found else -1
+def _interesting(data: bytes) -> list[int]:
+    """Offsets inside the events to look into, in order. No byte is searched twice for the same."""
+    found = []
+    for needle in _NEEDLES:
+        offset = data.find(needle)
+        while offset >= 0:
+            found.append(offset)
+            end = data.find(b"\n\n", offset)
+            offset = data.find(needle, end) if end >= 0 else -1
+    found.sort()
+    return found
 
 
 RateLimits = dict[str, Any]
@@ -132,15 +139,16 @@ class EventStream(Reader):
         passed = 0
         for event in split_events(complete):
             passed += len(event)
-            kind = event_type(event_data(event))
+            data = event_data(event)
+            kind = event_type(data)
             if not kind or kind in PREAMBLE or kind.startswith(VENDOR_PREFIX):
-                self._held += self._look_into(event, kind)
+                self._held += self._learned(event, data, kind)
                 if self.is_cut_short:
                     return b""
                 continue
             self.judged = True
             if kind in FAILURES:
-                self.failed_events = bytes(self._held) + self._look_into(event, kind)
+                self.failed_events = bytes(self._held) + self._learned(event, data, kind)
                 self.failure = self.error
                 self._held.clear()
                 return b""
@@ -151,41 +159,43 @@ class EventStream(Reader):
     def _looked_into(self, complete: bytes) -> bytes:
         """Only the events that matched are cut out; what lies between them passes in one piece."""
         found = _interesting(complete)
-        if found < 0:
+        if not found:
             return complete
         if b"\r" in complete:
-            return b"".join(
-                self._look_into(event, event_type(event_data(event))) for event in split_events(complete)
-            )
+            return b"".join(map(self._look_into, split_events(complete)))
         passed = bytearray()
         done = 0
-        while found >= 0:
-            boundary = complete.rfind(b"\n\n", done, found)
+        for offset in found:
+            if offset < done:
+                continue
+            boundary = complete.rfind(b"\n\n", done, offset)
             start = done if boundary < 0 else boundary + 2
-            end = complete.index(b"\n\n", found) + 2
-            event = complete[start:end]
+            end = complete.index(b"\n\n", offset) + 2
             passed += complete[done:start]
-            passed += self._look_into(event, event_type(event_data(event)))
+            passed += self._look_into(complete[start:end])
             if self.is_cut_short:
                 return bytes(passed)
             done = end
-            found = _interesting(complete, done)
         return bytes(passed + complete[done:])
 
-    def _look_into(self, event: bytes, kind: str) -> bytes:
+    def _look_into(self, event: bytes) -> bytes:
+        data = event_data(event)
+        return self._learned(event, data, event_type(data))
+
+    def _learned(self, event: bytes, data: bytes, kind: str) -> bytes:
         """Learn from one event; returns what the client gets for it."""
-        if not kind and not self.terminal and event_data(event).strip() == END_MARKER:
+        if not kind and not self.terminal and data.strip() == END_MARKER:
             self.is_cut_short = True
         if self.is_cut_short:
             return b""
         if kind == RATE_LIMITS:
-            return self._rewritten(event)
+            return self._rewritten(event, data)
         if kind == "response.created" or kind in TERMINAL:
-            self._learn(event, kind)
+            self._learn(data, kind)
         return event
 
-    def _learn(self, event: bytes, kind: str) -> None:
-        decoded = decode_event(event_data(event))
+    def _learn(self, data: bytes, kind: str) -> None:
+        decoded = decode_event(data)
         if kind in TERMINAL:
             self.terminal = kind
         if decoded is None:
@@ -196,9 +206,9 @@ class EventStream(Reader):
             self.error, self.error_status = event_error(decoded), event_status(decoded)
             self.error_limit_id = event_limit_id(decoded)
 
-    def _rewritten(self, event: bytes) -> bytes:
+    def _rewritten(self, event: bytes, data: bytes) -> bytes:
         try:
-            payload = msgspec.json.decode(event_data(event))
+            payload = msgspec.json.decode(data)
         except UNREADABLE:
             return event
         replacement = self._on_rate_limits(payload)

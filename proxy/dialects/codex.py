@@ -32,6 +32,8 @@ COMPACTION_TRIGGER = "compaction_trigger"
 _FILE = re.compile(rb'"file_id"\s*:\s*"([\w-]{1,200})"|"sediment://([\w-]{1,200})"', re.A)
 # How many files of one request are looked up.
 _FILES = 16
+# What makes a request worth a closer look. A long body is searched once for all of it.
+_MARKS = re.compile(rb'"(?:file_id"|sediment://|compaction)')
 
 _FALSE, _TRUE, _NULL = msgspec.Raw(b"false"), msgspec.Raw(b"true"), msgspec.Raw(b"null")
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -82,8 +84,9 @@ def understood(body: bytes, fields: dict[str, msgspec.Raw]) -> CodexRequest:
     model = _text(fields, "model")
     if not model:
         raise BadRequest("The request names no model.", param="model")
-    # A plain search spares nearly all requests a look at each of their items.
-    items = _items(fields) if b'"compaction' in body else []
+    # A search spares nearly all requests a look at each of their items.
+    is_marked = _MARKS.search(body) is not None
+    items = _items(fields) if is_marked and b'"compaction' in body else []
     return CodexRequest(
         body=_forced(body, fields),
         model=model,
@@ -92,7 +95,7 @@ def understood(body: bytes, fields: dict[str, msgspec.Raw]) -> CodexRequest:
         prompt_cache_key=_text(fields, "prompt_cache_key"),
         has_compaction=any(item.type == "compaction" and item.encrypted_content for _, item in items),
         makes_compaction=bool(items) and items[-1][1].type == COMPACTION_TRIGGER,
-        files=files_in(body),
+        files=files_in(body) if is_marked else (),
     )
 
 

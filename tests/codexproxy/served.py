@@ -217,6 +217,7 @@ def serve_here(listening: socket.socket) -> None:
         is_apart=lambda path: path == "/apart",
         bodies_apart_limit=60 * MIB,
         admit=admit,
+        admit_unseen=1000,
         request_stall_s=float(os.environ.get("REQUEST_STALL_S", "60")),
         pace_s=float(os.environ.get("PACE_S", "30")),
         write_stall_s=float(os.environ.get("WRITE_STALL_S", "60")),

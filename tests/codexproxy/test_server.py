@@ -286,6 +286,22 @@ def test_a_request_can_be_refused_at_its_headers(server: Running) -> None:
     assert b"POST /x from 127.0.0.1 is not welcome" in answer
 
 
+@pytest.mark.parametrize(
+    ("length", "body", "status"),
+    [
+        ("content-length: 1000", b"x" * 1000, b"200"),
+        ("content-length: 1001", b"", b"403"),
+        ("transfer-encoding: chunked", b"", b"403"),
+        ("accept: */*", b"", b"200"),
+    ],
+)
+def test_only_large_bodies_and_those_of_unknown_length_are_judged_before_they_are_read(
+    server: Running, length: str, body: bytes, status: bytes
+) -> None:
+    answer = server.ask(f"POST /x HTTP/1.1\nhost: h\nconnection: close\nx-unwelcome: yes\n{length}", body)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+
+
 def test_a_client_that_stops_in_the_middle_of_its_body_is_disconnected(tmp_path: Path) -> None:
     with serving(tmp_path, REQUEST_STALL_S="0.3") as server, server.connect() as client:
         client.sendall(b"POST /x HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\nhalf")

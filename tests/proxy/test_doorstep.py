@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from codexproxy.server_bodies import Heading
-from proxy import limits
 from proxy.access import AccessRules
-from proxy.doorstep import _is_large, refused
+from proxy.doorstep import refused
 from proxy.gatekeeper import Gatekeeper
 from requestlogs.records import Record
 from tests.proxy.fakes import Clock
@@ -52,19 +51,3 @@ def test_a_client_may_name_its_request_with_the_other_header_too(running: Any) -
 def test_who_may_come_in_is_let_on_and_leaves_no_record_here(running: Any) -> None:
     assert refused(heading("127.0.0.1"), running) is None
     assert running.records == []
-
-
-@pytest.mark.parametrize(
-    ("header", "is_large"),
-    [
-        ((b"content-length", b"%d" % limits.BODY_READ_UNSEEN), False),
-        ((b"content-length", b"%d" % (limits.BODY_READ_UNSEEN + 1)), True),
-        ((b"content-length", b"many"), False),
-        ((b"transfer-encoding", b"chunked"), True),
-        ((b"accept", b"*/*"), False),
-    ],
-)
-def test_only_large_bodies_and_those_of_unknown_length_are_looked_at(
-    header: tuple[bytes, bytes], is_large: bool
-) -> None:
-    assert _is_large(heading("127.0.0.1", header)) is is_large

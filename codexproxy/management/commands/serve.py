@@ -143,6 +143,7 @@ def work(listening: socket.socket, address: tuple[str, int] | None) -> int:
         is_apart=limits.is_dashboards,
         bodies_apart_limit=limits.DASHBOARD_BODIES_IN_FLIGHT_LIMIT,
         admit=refused,
+        admit_unseen=limits.BODY_READ_UNSEEN,
     )
     lifespan = Lifespan(
         startup=asgi.startup,
