@@ -81,6 +81,13 @@ class Response:
                 return value.decode("latin-1")
         return None
 
+    @property
+    def has_ended(self) -> bool:
+        """Nothing more will come: what is still to be read is here."""
+        # The transport's stream has no name for it; its version is pinned.
+        answer: aiohttp.ClientResponse = cast(Any, self._response.stream)._aiohttp_response
+        return answer.content.is_eof()
+
     async def blocks(self) -> AsyncIterator[bytes]:
         """What each read brings, as it comes. Raises TransportFailed."""
         try:

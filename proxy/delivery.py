@@ -90,11 +90,19 @@ async def _pass_on(served: Served, sink: Sink, record: Record) -> None:
 async def _to_the_end(served: Served, sink: Sink) -> None:
     """What follows the terminal event, briefly: a connection that is read to its end can be used again."""
     try:
+        if served.response.has_ended:
+            # As most have by now: a timer would cost more than what is left.
+            await _pass_on_all(served, sink)
+            return
         async with asyncio.timeout(limits.END_OF_STREAM_S):
-            async for block in served.rest:
-                await sink.write(served.stream.feed(block))
+            await _pass_on_all(served, sink)
     except (TimeoutError, TransportFailed, EventTooLarge):
         return
+
+
+async def _pass_on_all(served: Served, sink: Sink) -> None:
+    async for block in served.rest:
+        await sink.write(served.stream.feed(block))
 
 
 def _conclude(

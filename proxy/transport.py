@@ -20,6 +20,10 @@ class Reply(Protocol):
     def status(self) -> int: ...
     @property
     def headers(self) -> HeaderList: ...
+    @property
+    def has_ended(self) -> bool:
+        """Nothing more will come: what is still to be read is here."""
+
     def header(self, name: bytes) -> str | None: ...
     def blocks(self) -> AsyncIterator[bytes]:
         """What comes, as it comes. Raises TransportFailed."""
@@ -62,6 +66,7 @@ class MadeReply:
     status: int
     headers: HeaderList
     body: bytes = field(repr=False)
+    has_ended: bool = True
 
     def header(self, name: bytes) -> str | None:
         return found_header(self.headers, name)

@@ -188,6 +188,10 @@ class SocketReply:
         self._is_over = False
         self._is_spoiled = False
 
+    @property
+    def has_ended(self) -> bool:
+        return self._is_over
+
     def header(self, name: bytes) -> str | None:
         return found_header(self.headers, name)
 

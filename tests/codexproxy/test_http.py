@@ -1,4 +1,4 @@
-"""Websockets of the HTTP client, in front of an upstream that misbehaves on the wire."""
+"""The HTTP client and its websockets, in front of an upstream that misbehaves on the wire."""
 
 from __future__ import annotations
 
@@ -75,6 +75,29 @@ async def test_it_works() -> None:
         assert await socket.receive(5.0) == b"hello"
         await socket.close()
         assert socket.is_closed
+
+
+async def test_an_answer_has_ended_when_its_last_byte_is_here() -> None:
+    may_end = asyncio.Event()
+
+    async def takes_its_time(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n")
+        await may_end.wait()
+        writer.write(b"3\r\ntwo\r\n0\r\n\r\n")
+        await writer.drain()
+
+    async with listening(takes_its_time) as url, client() as ours, asyncio.timeout(10):
+        response = await ours.send("GET", url, [])
+        blocks = response.blocks()
+        assert await anext(blocks) == b"one"
+        assert not response.has_ended
+        may_end.set()
+        # The end came with the last bytes, which are still to be read.
+        assert await anext(blocks) == b"two"
+        assert response.has_ended
+        assert [block async for block in blocks] == []
+        await response.close()
 
 
 async def test_an_upgrade_follows_no_redirect() -> None:

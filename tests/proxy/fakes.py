@@ -51,6 +51,7 @@ class FakeResponse:
     parts: tuple[bytes | Exception, ...] = (CREATED + DELTA, COMPLETED)
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     closed: bool = False
+    has_ended: bool = False
 
     def header(self, name: bytes) -> str | None:
         return next((value.decode() for key, value in self.headers if key == name), None)
