@@ -65,9 +65,14 @@ def split_events(data: bytes) -> Iterator[bytes]:
         yield data
         return
     start = 0
-    for match in _BOUNDARY.finditer(data):
-        yield data[start : match.end()]
-        start = match.end()
+    if b"\r" not in data:
+        while (end := data.find(b"\n\n", start) + 2) > 1:
+            yield data[start:end]
+            start = end
+    else:
+        for match in _BOUNDARY.finditer(data):
+            yield data[start : match.end()]
+            start = match.end()
     if start < len(data):
         yield data[start:]
 
