@@ -19,6 +19,7 @@ from benchmarks.workloads import BURST, SINGLE, Workload
 
 PATH = "/backend-api/codex/responses"
 BARE, OURS, KEYED, TWO, FILLED = "bare", "codexproxy", "with a key", "two workers", "filled"
+TWO_BARE = "two bare"
 _SERVER, _LOAD = 0, 1
 
 _NGINX = """
@@ -100,6 +101,7 @@ def all_targets(folder: Path, extras: Extras) -> Iterator[list[Target]]:
         key = _limited_key(ours.base_url)
         targets += [ours, Target(KEYED, ours.base_url, ours.pid, headers=(f"x-api-key: {key}",))]
         targets.append(_codexproxy(stack, TWO, folder / "two", environment, workers=2))
+        targets.append(_two_bare(stack, environment))
         if extras.filled is not None:
             targets.append(_codexproxy(stack, FILLED, extras.filled, environment))
         if extras.litellm is not None:
@@ -114,6 +116,19 @@ def _bare(stack: ExitStack, environment: dict[str, str]) -> Target:
     return Target(BARE, f"http://127.0.0.1:{port}", pid)
 
 
+def _two_bare(stack: ExitStack, environment: dict[str, str]) -> Target:
+    """What it costs two processes to share a core, or a socket, whatever they do."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.pair", "--port", str(port)]
+    pid = stack.enter_context(running(pinned(command, *_cores_of_two()), environment, port))
+    return Target(TWO_BARE, f"http://127.0.0.1:{port}", pid)
+
+
+def _cores_of_two() -> tuple[int, ...]:
+    """Where four cores are free, two processes have one each, and the load still its own."""
+    return (_SERVER, 2) if (os.cpu_count() or 1) >= 4 else (_SERVER,)
+
+
 def _codexproxy(
     stack: ExitStack, name: str, folder: Path, environment: dict[str, str], *, workers: int = 1
 ) -> Target:
@@ -122,8 +137,7 @@ def _codexproxy(
     over = {**environment, "CODEXPROXY_DATA_DIR": str(folder)}
     _import_account(over, folder)
     command = [sys.executable, "manage.py", "serve", "--port", str(port), "--workers", str(workers)]
-    # Where four cores are free, two workers have one each, and the load still its own.
-    cores = (_SERVER, 2) if workers > 1 and (os.cpu_count() or 1) >= 4 else (_SERVER,)
+    cores = _cores_of_two() if workers > 1 else (_SERVER,)
     pid = stack.enter_context(running(pinned(command, *cores), over, port))
     return Target(name, f"http://127.0.0.1:{port}", pid)
 
