@@ -28,6 +28,8 @@ WEBSOCKET_PING_S = 60.0
 # How long the other side may take to answer a close.
 WEBSOCKET_CLOSE_S = 1.0
 _DEFLATE_WINDOW_BITS = 15
+# As much as one block brings, in bytes.
+_BLOCK = 16 * 1024
 # What is kept of the body of a refused upgrade.
 REFUSAL_LIMIT = 256 * 1024
 
@@ -73,7 +75,8 @@ class Response:
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    _response: httpx.Response = field(repr=False)
+    # Of httpx's own response nothing more is wanted, and a stream of hours must not keep what was sent.
+    _answer: aiohttp.ClientResponse = field(repr=False)
 
     def header(self, name: bytes) -> str | None:
         for key, value in self.headers:
@@ -84,16 +87,14 @@ class Response:
     @property
     def has_ended(self) -> bool:
         """Nothing more will come: what is still to be read is here."""
-        # The transport's stream has no name for it; its version is pinned.
-        answer: aiohttp.ClientResponse = cast(Any, self._response.stream)._aiohttp_response
-        return answer.content.is_eof()
+        return self._answer.content.is_eof()
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """What each read brings, as it comes. Raises TransportFailed."""
         try:
-            async for block in self._response.stream:  # type: ignore[union-attr]
+            async for block in self._answer.content.iter_chunked(_BLOCK):
                 yield block
-        except (httpx.TransportError, aiohttp.ClientError) as error:
+        except aiohttp.ClientError as error:
             raise _translated(error) from error
 
     async def read(self, limit: int) -> bytes:
@@ -108,8 +109,8 @@ class Response:
     async def close(self) -> None:
         """Close the connection unless the body was read to its end; never fails."""
         try:
-            await self._response.aclose()
-        except (httpx.TransportError, aiohttp.ClientError):
+            await self._answer.__aexit__(None, None, None)
+        except aiohttp.ClientError:
             return
 
 
@@ -263,8 +264,9 @@ class HttpClient:
             response = await self._transport.handle_async_request(request)
         except (httpx.TransportError, aiohttp.ClientError) as error:
             raise _translated(error) from error
-        raw = [(name.lower(), value) for name, value in response.headers.raw]
-        return Response(response.status_code, raw, response)
+        # The transport has no public name for it; its version is pinned.
+        answer: aiohttp.ClientResponse = cast(Any, response.stream)._aiohttp_response
+        return Response(answer.status, _raw_headers(answer), answer)
 
     async def connect(
         self, url: str, headers: Headers, *, message_limit: int, timeouts: Timeouts | None = None
@@ -321,7 +323,7 @@ def _raw_headers(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
 def _translated(error: Exception) -> TransportFailed:
     # The transport maps some connection errors to ConnectTimeout, so its own types do not tell
     # "never connected" from "broken"; the aiohttp error behind them does.
-    cause = error.__cause__ or error
+    cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__ or error
     text = str(cause) or type(cause).__name__
     if isinstance(cause, aiohttp.ClientConnectorError):
         return TransportFailed("connect", text)

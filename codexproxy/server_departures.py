@@ -16,17 +16,38 @@ DEPARTURE = "codexproxy.departure"
 OnDeparture = Callable[[], None]
 
 
-class RequestInbox(asyncio.Queue[dict[str, Any]]):
-    """The messages of one request."""
+class RequestInbox:
+    """The messages of one request, for one reader. A stream of hours keeps it: a queue's locks and deques
+    would be a twentieth of all that an open stream takes.
+    """
 
-    _has_left = False
-    _on_departure: OnDeparture | None = None
+    __slots__ = ("_messages", "_arrival", "_has_left", "_on_departure")
+
+    def __init__(self) -> None:
+        self._messages: list[dict[str, Any]] = []
+        self._arrival: asyncio.Future[None] | None = None
+        self._has_left = False
+        self._on_departure: OnDeparture | None = None
 
     def put_nowait(self, message: dict[str, Any]) -> None:
-        super().put_nowait(message)
+        self._messages.append(message)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
         if message["type"] == "http.disconnect":
             self._has_left = True
             self._tell()
+
+    async def get(self) -> dict[str, Any]:
+        """The next message. Raises RuntimeError where another task waits for it."""
+        if self._arrival is not None:
+            raise RuntimeError("the next message of this request is waited for already")
+        while not self._messages:
+            self._arrival = asyncio.get_running_loop().create_future()
+            try:
+                await self._arrival
+            finally:
+                self._arrival = None
+        return self._messages.pop(0)
 
     def call_at_departure(self, call: OnDeparture | None) -> None:
         """At once for a client that has left already."""

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 
 from proxy import limits
 from proxy.access import Access
@@ -50,26 +49,15 @@ class Admission:
         self.prices = PUBLISHED
         self.in_flight = 0
 
-    @asynccontextmanager
-    async def turn(
-        self, access: Access, request: CodexRequest, record: Record, *, native: bool
-    ) -> AsyncIterator[None]:
+    def turn(self, access: Access, request: CodexRequest, record: Record, *, native: bool) -> Admitted:
         """Around one turn, from before its first attempt until its record is complete.
 
-        Raises Busy, and ProxyError for a key over its limit.
+        To enter it raises Busy, and ProxyError for a key over its limit.
         """
-        with self._place(access.key):
-            if access.key is None:
-                yield
-                return
-            held = await self._held(access.key, request, native) if access.key.has_limits else None
-            try:
-                yield
-            finally:
-                self._settle(access.key, request, record, held)
+        return Admitted(self, access.key, request, record, native)
 
-    @contextmanager
-    def _place(self, key: KeyView | None) -> Iterator[None]:
+    def take_place(self, key: KeyView | None) -> None:
+        """Raises Busy."""
         if self.in_flight >= self._capacity:
             raise Busy(
                 "The server is busy: it answers as many requests as it can.", limits.BUSY_RETRY_AFTER_S
@@ -83,17 +71,17 @@ class Admission:
         self.in_flight += 1
         if key is not None:
             self._by_key[key.id] += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            if key is not None:
-                self._by_key[key.id] -= 1
-                if not self._by_key[key.id]:
-                    del self._by_key[key.id]
 
-    async def _held(self, key: KeyView, request: CodexRequest, native: bool) -> Held:
-        amounts = estimate(len(request.body), request.model, request.service_tier, self.prices)
+    def leave_place(self, key: KeyView | None) -> None:
+        self.in_flight -= 1
+        if key is not None:
+            self._by_key[key.id] -= 1
+            if not self._by_key[key.id]:
+                del self._by_key[key.id]
+
+    async def hold(self, key: KeyView, request: CodexRequest, *, native: bool) -> Held:
+        """Room in the key's limits. Raises ProxyError."""
+        amounts = estimate(request.size, request.model, request.service_tier, self.prices)
         try:
             answer = await self._reservations.reserve(Claim(key.id, _limited_as(request), amounts))
         except LimitsUnavailable:
@@ -109,13 +97,45 @@ class Admission:
             raise over_limit(answer, native=native, now=self._clock())
         return answer
 
-    def _settle(self, key: KeyView, request: CodexRequest, record: Record, held: Held | None) -> None:
+    def settle(self, key: KeyView, request: CodexRequest, record: Record, held: Held | None) -> None:
+        """What the ended turn has used, in place of what it held."""
         if held is None and not self._has_limits(key.id):
             return
         used = spent(record, self.prices)
         if used is NOTHING:
-            used = taken_along(record, len(request.body), self.prices)
+            used = taken_along(record, request.size, self.prices)
         self._reservations.settle(Settlement(key.id, _limited_as(request), used, held))
+
+
+class Admitted:
+    """One turn that may go out, for an `async with`: as a generator it would cost more than it does."""
+
+    __slots__ = ("_admission", "_key", "_request", "_record", "_native", "_held")
+
+    def __init__(
+        self, admission: Admission, key: KeyView | None, request: CodexRequest, record: Record, native: bool
+    ) -> None:
+        self._admission, self._key, self._native = admission, key, native
+        self._request, self._record = request, record
+        self._held: Held | None = None
+
+    async def __aenter__(self) -> None:
+        key, is_admitted = self._key, False
+        self._admission.take_place(key)
+        try:
+            if key is not None and key.has_limits:
+                self._held = await self._admission.hold(key, self._request, native=self._native)
+            is_admitted = True
+        finally:
+            if not is_admitted:
+                self._admission.leave_place(key)
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            if self._key is not None:
+                self._admission.settle(self._key, self._request, self._record, self._held)
+        finally:
+            self._admission.leave_place(self._key)
 
 
 def _limited_as(request: CodexRequest) -> str:

@@ -82,7 +82,9 @@ async def answer_turn(
 ) -> None:
     """One turn, in whichever dialect: the same attempts, the same record."""
     record = call.record
-    request = permitted(request, call.access.key)
+    given, request = request, permitted(request, call.access.key)
+    if given is not request:
+        given.let_go()
     record.model, record.reasoning_effort = request.known_as or request.model, request.reasoning_effort
     record.service_tier = request.service_tier
     record.conversation = conversation_key(call.headers, request.prompt_cache_key)
@@ -136,6 +138,7 @@ async def _serve(call: Call, turn: Turn, sink: Sink) -> None:
         note(call.record, surfaced)
         await sink.refuse(surfaced, limit_headers(services))
         return
+    turn.request.let_go()
     await deliver(served, sink, turn, services)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -49,9 +49,11 @@ class _Item(msgspec.Struct):
     encrypted_content: Any = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CodexRequest:
-    """What was read of a request. `body` goes upstream."""
+    """What was read of a request. `body` goes upstream, and is let go when an account serves: a request may
+    be megabytes, its answer may take an hour.
+    """
 
     body: bytes
     model: str
@@ -67,6 +69,15 @@ class CodexRequest:
     files: tuple[str, ...] = ()
     # Over a websocket a turn may go on from an earlier response, which its connection knows.
     previous_response_id: str = ""
+    # In bytes, of the body as it was.
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = len(self.body)
+
+    def let_go(self) -> None:
+        """Nobody will be asked any more."""
+        self.body = b""
 
 
 def read_request(body: bytes) -> CodexRequest:

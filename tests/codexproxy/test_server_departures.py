@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from codexproxy.server_departures import RequestInbox
 
 BODY = {"type": "http.request", "body": b"x", "more_body": False}
@@ -43,3 +45,41 @@ def test_who_no_longer_waits_is_not_called() -> None:
     inbox.call_at_departure(None)
     inbox.put_nowait(GONE)
     assert calls == []
+
+
+def test_a_reader_waits_for_the_next_message() -> None:
+    async def taken() -> dict[str, object]:
+        inbox = RequestInbox()
+        reader = asyncio.ensure_future(inbox.get())
+        await asyncio.sleep(0)
+        assert not reader.done()
+        inbox.put_nowait(BODY)
+        return await reader
+
+    assert asyncio.run(taken()) == BODY
+
+
+def test_a_reader_that_gives_up_loses_no_message() -> None:
+    async def taken() -> dict[str, object]:
+        inbox = RequestInbox()
+        reader = asyncio.ensure_future(inbox.get())
+        await asyncio.sleep(0)
+        reader.cancel()
+        inbox.put_nowait(BODY)
+        await asyncio.wait({reader})
+        return await inbox.get()
+
+    assert asyncio.run(taken()) == BODY
+
+
+def test_a_second_reader_is_told_that_there_is_one() -> None:
+    async def asks() -> None:
+        inbox = RequestInbox()
+        reader = asyncio.ensure_future(inbox.get())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="already"):
+            await inbox.get()
+        inbox.put_nowait(BODY)
+        assert await reader == BODY
+
+    asyncio.run(asks())

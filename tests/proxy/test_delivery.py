@@ -1,17 +1,21 @@
-"""What of an account's answer reaches the client behind its terminal event."""
+"""What of an account's answer reaches the client behind its terminal event, and what is kept meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from codexproxy.server_departures import DEPARTURE
 from proxy import limits
 from proxy.attempts import Attempts, Turn
 from proxy.delivery import deliver
 from proxy.headers import HeaderList
 from proxy.sinks import Ending
+from proxy.turns import serve_turn
 from tests.proxy.fakes import COMPLETED, CREATED, DELTA, DataPlane, FakeResponse, view
 
 pytestmark = pytest.mark.asyncio
@@ -76,3 +80,24 @@ async def test_an_upstream_that_leaves_its_connection_open_is_waited_for_briefly
     sink, turn = await delivered(answer)
     assert sink.events == CREATED + DELTA + COMPLETED + BEHIND
     assert (turn.record.status, answer.closed) == ("success", True)
+
+
+async def test_while_the_answer_comes_the_request_is_not_kept() -> None:
+    plane, kept = DataPlane(view("a"), script={"a": [FakeResponse()]}), []
+    turn = plane.turn()
+    size = len(turn.request.body)
+
+    class Looks(Collected):
+        async def write(self, events: bytes) -> None:
+            kept.append(turn.request.body)
+
+    call: Any = SimpleNamespace(
+        runtime=plane,
+        scope={"extensions": {DEPARTURE: lambda call: None}},
+        answer=SimpleNamespace(keep_alive_from_now=lambda headers: None, ended=False),
+        record=turn.record,
+    )
+    await serve_turn(call, turn, Looks())
+    assert kept == [b""]
+    # By its size it is charged where upstream has told no tokens.
+    assert turn.request.size == size > 0
