@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from proxy.simulator import Cut, Disconnect, EndOfStream, Fail, FailEvent, Reply, Simulator, running
-from tests.e2e.server import Server
+from tests.e2e.server import Server, until
 from tests.register.pool import Pool
 
 BAD, AUTH, DENIED, NOT_FOUND = (
@@ -115,6 +115,7 @@ def test_a_chat_that_fails_behind_its_first_words_is_an_exception_too(reply: Rep
 def test_nobody_to_ask_is_told_with_the_reason(pool: Pool) -> None:
     member = pool.account()
     assert pool.send("POST", f"/api/accounts/{member.id}/pause").status == 200
+    until(lambda: member.respond().status != 200, 10, "the pause is known")
     with (
         openai.OpenAI(base_url=f"{pool.server.base_url}/v1", api_key=member.key, max_retries=0) as client,
         pytest.raises(openai.InternalServerError, match="paused") as caught,
