@@ -148,13 +148,13 @@ class ProxyServer(Server):  # type: ignore[misc]
 
     def _application_ended(self, protocol: Any, task: asyncio.Future[None]) -> None:
         # Daphne looks once a second at all that have ended since, which adds up with many short requests.
-        if not task.cancelled() and (fault := task.exception()) is not None:
-            logger.error("Exception inside application: %s", fault, exc_info=fault)
         protocol.application_ended()
-        details = self.connections.get(protocol)
-        if details is not None:
-            del details["application_instance"]
-            self._forget(protocol, details)
+        details = self.connections.get(protocol, {})
+        # Where its look came between the end and this call, it has logged a fault.
+        is_news = details.pop("application_instance", None) is not None
+        if is_news and not task.cancelled() and (fault := task.exception()) is not None:
+            logger.error("Exception inside application: %s", fault, exc_info=fault)
+        self._forget(protocol, details)
 
     def protocol_disconnected(self, protocol: Any) -> None:
         # Daphne's fails for one that it has already forgotten.

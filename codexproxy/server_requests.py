@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Twisted's module looks up each name anew, for the sake of some that it is about to drop.
-_Request: Any = http.Request
-
 # Codex's headers are long; Twisted's own limit is 16 KiB, for one line as for all of them.
 HEADERS_LIMIT = 64 * 1024
 # How long a refused client may go on sending, so that it gets to read the refusal.
@@ -194,7 +191,7 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
     def _go_on(self, block: bytes, *, more: bool) -> None:
         if not more and self.producer is not None:
             self.unregisterProducer()
-        _Request.write(self, block)
+        self.write(block)
         if not more:
             self.finish()
 
@@ -226,7 +223,8 @@ class ProxyRequest(WebRequest):  # type: ignore[misc]
         self._release()
         if self.application_queue is not None:
             self.send_disconnect()
-        _Request.finish(self)
+        # Past Daphne's, which would tell the application once more.
+        super(WebRequest, self).finish()
         self.server.protocol_disconnected(self)
         # An application that wrote faster than its client reads is not to wait for the rest.
         self._gate.stopProducing()

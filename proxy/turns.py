@@ -84,6 +84,7 @@ async def answer_turn(
     record = call.record
     given, request = request, permitted(request, call.access.key)
     if given is not request:
+        # The caller has it as long as the answer takes.
         given.let_go()
     record.model, record.reasoning_effort = request.known_as or request.model, request.reasoning_effort
     record.service_tier = request.service_tier

@@ -26,22 +26,28 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await whole(receive, send)
     elif path == "/late":
         await late(receive, send)
-    elif path == "/broken":
-        raise RuntimeError("broken on purpose")
+    elif path in ("/broken", "/looked-at", "/broken-stream"):
+        await fail(path, send)
     elif path == "/known":
         await known(receive, send)
     elif path == "/silent":
         return
-    elif path == "/broken-stream":
-        await start(send)
-        await send({"type": "http.response.body", "body": b"some", "more_body": True})
-        raise RuntimeError("broken on purpose")
     elif path == "/flood":
         await flood(receive, send)
     elif path == "/stream":
         await stream(receive, send)
     else:
         await echo(scope, receive, send)
+
+
+async def fail(path: str, send: Any) -> None:
+    if path == "/looked-at":
+        # The server's regular look at all applications, in the very moment in which this one ends.
+        asyncio.get_running_loop().call_soon(send.func.__self__.application_checker)
+    if path == "/broken-stream":
+        await start(send)
+        await send({"type": "http.response.body", "body": b"some", "more_body": True})
+    raise RuntimeError("broken on purpose")
 
 
 async def start(send: Any) -> None:

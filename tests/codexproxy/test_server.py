@@ -203,6 +203,21 @@ def test_requests_that_have_ended_are_forgotten_at_once(server: Running) -> None
     assert b"1 known" in server.ask("GET /known HTTP/1.1\nhost: h\nconnection: close")
 
 
+def test_a_fault_in_the_moment_of_the_regular_look_is_logged_once(server: Running) -> None:
+    answer = server.ask("GET /looked-at HTTP/1.1\nhost: h\nconnection: close")
+    assert answer.startswith(b"HTTP/1.1 500")
+    assert b"1 known" in server.ask("GET /known HTTP/1.1\nhost: h\nconnection: close")
+    said = server.log.read_text()
+    assert said.count("Exception inside application") == 1
+    assert "KeyError" not in said
+
+
+def test_the_answer_to_a_head_request_has_no_body(server: Running) -> None:
+    answer = server.ask("HEAD /stream HTTP/1.1\nhost: h\nconnection: close")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"\r\n\r\n")
+
+
 @pytest.mark.parametrize("header", ["x-one: a\x0bb", "x-one: a\x1cb", "x one: a", "x(: a", "\xe4: a", ": a"])
 def test_a_header_that_no_application_may_see_is_refused(server: Running, header: str) -> None:
     answer = server.ask(f"GET /x HTTP/1.1\nhost: h\nconnection: close\n{header}")
